@@ -1,0 +1,53 @@
+# Everything that is run here and in CI. Tools that are no Rust crates are installed into .venv.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+TOOLS := $(VENV)/installed
+# Kept in the project's folder: SAM's settings and Zig's cache would otherwise go to the home folder.
+export SAM_CLI_TELEMETRY := 0
+export __SAM_CLI_APP_DIR := $(CURDIR)/.local/aws-sam
+export XDG_CACHE_HOME := $(CURDIR)/.local/cache
+TOOLED := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: ## The main job on the local stack, on the files in events/
+	@cargo build --workspace --quiet
+	@target/debug/ivs-attendance-local run target/debug/ivs-attendance .local/run
+
+serve: $(TOOLS) ## The local stack, kept up for events by hand
+	@cargo build --workspace --quiet
+	@target/debug/ivs-attendance-local serve .local/serve
+
+test: $(TOOLS) ## All tests: units, and the real binary on the local stack
+	cargo test --workspace
+
+check: $(TOOLS) ## Format, lints, documentation, template, guards
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	$(TOOLED) sam validate --lint
+	$(TOOLED) cfn-lint template.yaml
+	$(TOOLED) python3 tests/lint_translated.py template.yaml .local/translated.json
+	$(TOOLED) cfn-lint .local/translated.json
+
+build: $(TOOLS) ## The function for Lambda: an arm64 zip
+	@rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || { \
+	  echo "The Rust target aarch64-unknown-linux-gnu is missing; get it with: rustup target add aarch64-unknown-linux-gnu" >&2; exit 1; }
+	$(TOOLED) cargo lambda build --release --arm64 --output-format zip --bin ivs-attendance
+	@ls -l target/lambda/ivs-attendance/bootstrap.zip
+
+deploy: $(TOOLS) ## Build and deploy into the AWS account of your credentials
+	$(TOOLED) sam build
+	$(TOOLED) sam deploy
+
+$(TOOLS): requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.PHONY: help run serve test check build deploy

@@ -1,0 +1,213 @@
+//! `make run` and `make serve`: the function at work on the files in `events/`, on this machine.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::util::pretty::pretty_format_batches;
+use chrono::Utc;
+use ivs_attendance_local::function::Answer;
+use ivs_attendance_local::ivs::{Ivs, Quota};
+use ivs_attendance_local::s3::S3;
+use ivs_attendance_local::{BUCKET, REGION, Stack, scene, variables};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+/// The files in the order in which they are sent, and what each shows.
+const DELIVERIES: [(&str, &str); 8] = [
+    (
+        "participant-unpublished",
+        "a hint: the session of 3 people has ended",
+    ),
+    (
+        "recording-end",
+        "another kind of hint: a session of 250, three pages",
+    ),
+    (
+        "participant-unpublished-live",
+        "somebody stopped publishing, but the session goes on",
+    ),
+    (
+        "composition-session-end",
+        "a look-alike: a composition ended, not a stage session",
+    ),
+    (
+        "stream-session-ended",
+        "a look-alike: a low-latency channel",
+    ),
+    (
+        "participant-unpublished",
+        "the first hint again: events come twice",
+    ),
+    (
+        "request",
+        "a request by hand: an ended session that nobody joined",
+    ),
+    (
+        "sqs-batch",
+        "4 messages from the queue: 2 sessions, and one malformed id",
+    ),
+];
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["run", bootstrap, folder] => run(Path::new(bootstrap), &fresh(folder)?).await,
+        ["serve", folder] => serve(&fresh(folder)?).await,
+        _ => Err("usage: ivs-attendance-local run BOOTSTRAP FOLDER | serve FOLDER".into()),
+    }
+}
+
+/// An empty folder, which was one of ours if it was there before.
+fn fresh(folder: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let folder = PathBuf::from(folder);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn event(name: &str) -> Result<Value, Box<dyn Error>> {
+    let path = format!("events/{name}.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let mut stack = Stack::start(bootstrap, folder, &[]).await?;
+    scene::set(&mut stack.ivs.world(), Utc::now());
+    for (name, meaning) in DELIVERIES {
+        println!("\n── events/{name}.json ── {meaning}");
+        let lines_before = stack.function.printed().lines().count();
+        let answer = stack.invoke(event(name)?).await;
+        for line in stack.function.printed().lines().skip(lines_before) {
+            println!("   log     {line}");
+        }
+        match answer {
+            Answer::Ok(report) => println!("   answer  {report}"),
+            Answer::Err(failure) => {
+                println!("   error   {}: {}", failure.error_type, failure.message)
+            }
+        }
+    }
+
+    println!("\n── the lake, s3://{BUCKET}/");
+    println!("   {:>8}  {:>5}  key", "bytes", "rows");
+    let mut first = None;
+    for key in stack.s3.keys() {
+        let bytes = stack.s3.read(&key);
+        let size = bytes.len();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()?;
+        let batches = reader.collect::<Result<Vec<_>, _>>()?;
+        let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+        println!("   {size:>8}  {rows:>5}  {key}");
+        first = first.or_else(|| batches.into_iter().find(|batch| batch.num_rows() == 3));
+    }
+    if let Some(batch) = first {
+        let shown = [
+            "session_id",
+            "participant_id",
+            "user_id",
+            "state",
+            "first_join_time",
+            "published",
+            "recording_state",
+        ];
+        let shown = shown
+            .map(|name| batch.schema().index_of(name))
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        println!(
+            "\n── the rows of the first session, {} of {} columns",
+            shown.len(),
+            batch.num_columns()
+        );
+        println!(
+            "{}",
+            pretty_format_batches(&[printable(&batch.project(&shown)?)?])?
+        );
+    }
+    println!(
+        "\nEverything above is in {}: s3/ is the bucket, function.log what the function printed.",
+        folder.display()
+    );
+    Ok(())
+}
+
+/// The batch with its times in an offset, which Arrow can print without the whole time zone database.
+fn printable(batch: &RecordBatch) -> Result<RecordBatch, Box<dyn Error>> {
+    let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()));
+    let schema = batch.schema();
+    let columns = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, column)| {
+            let time = matches!(field.data_type(), DataType::Timestamp(..));
+            let column = if time {
+                cast(column, &utc)?
+            } else {
+                Arc::clone(column)
+            };
+            Ok((field.name().clone(), column))
+        });
+    Ok(RecordBatch::try_from_iter(
+        columns.collect::<Result<Vec<_>, ArrowError>>()?,
+    )?)
+}
+
+async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let ivs = Ivs::start(REGION).await?;
+    let s3 = S3::start(&folder.join("s3"), BUCKET).await?;
+    ivs.world().quota = Quota::Bucket;
+    scene::set(&mut ivs.world(), Utc::now());
+
+    let mut settings: Vec<_> = variables(&ivs, &s3).into_iter().collect();
+    settings.push(("AWS_REGION".to_owned(), REGION.to_owned()));
+    settings.sort();
+    let file = folder.join("env");
+    let lines: String = settings
+        .iter()
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .collect();
+    std::fs::write(&file, lines)?;
+
+    println!(
+        "IVS Real-Time  {}\nS3             {}  (bucket {BUCKET}, in {})",
+        ivs.url(),
+        s3.url(),
+        folder.join("s3").display()
+    );
+    println!("\nIn a second terminal, start the function:\n");
+    println!(
+        "  .venv/bin/cargo-lambda lambda watch --env-file {}",
+        file.display()
+    );
+    println!("\nIn a third, send it what you like:\n");
+    for name in ["participant-unpublished", "request", "sqs-batch"] {
+        println!(
+            "  .venv/bin/cargo-lambda lambda invoke ivs-attendance --data-file events/{name}.json"
+        );
+    }
+    println!("\nCtrl-C ends it.");
+    let mut shown = 0;
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+        let calls: Vec<_> = ivs.world().calls.iter().skip(shown).cloned().collect();
+        for call in &calls {
+            println!("{} {}", call.operation, call.status);
+        }
+        shown += calls.len();
+    }
+}

@@ -1,0 +1,171 @@
+//! What the operator can set, read from the environment once and checked before the first event.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+/// The function's settings. Each field's variable is in README's table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `BUCKET`: where the lake lies.
+    pub bucket: String,
+    /// `PREFIX`: before `participants/`; empty, or ends in `/`.
+    pub prefix: String,
+    /// `CALLS_PER_SECOND`: of one operation of IVS, in one invocation. The account has 5.
+    pub calls_per_second: f64,
+    /// `CONFIRM_AFTER_MINUTES`: how long after its end a session is listed for the second and last time.
+    pub confirm_after: TimeDelta,
+    /// `AWS_REGION`, which Lambda sets: the region that is asked.
+    pub region: String,
+    /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names an S3 server of one's own, which wants path style.
+    pub path_style: bool,
+}
+
+/// A variable that is missing or wrong, with its value and the rule.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the environment variable {variable} is missing: {rule}")]
+    Missing {
+        variable: &'static str,
+        rule: &'static str,
+    },
+    #[error("the environment variable {variable} is {value:?}: {rule}")]
+    Wrong {
+        variable: &'static str,
+        value: String,
+        rule: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads the settings through `lookup`, which gives a variable's value if it is set.
+    ///
+    /// # Errors
+    /// The first variable that is missing or breaks its rule.
+    pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        // An empty variable is how a template says "not set".
+        let get = |variable: &str| lookup(variable).filter(|value| !value.is_empty());
+        let required =
+            |variable, rule| get(variable).ok_or(ConfigError::Missing { variable, rule });
+
+        let prefix = get("PREFIX").unwrap_or_default();
+        if !prefix.is_empty() && (!prefix.ends_with('/') || prefix.starts_with('/')) {
+            let rule = "must end in / and not start with it, or be empty";
+            return Err(ConfigError::Wrong {
+                variable: "PREFIX",
+                value: prefix,
+                rule,
+            });
+        }
+        Ok(Self {
+            bucket: required("BUCKET", "must name the bucket of the lake")?,
+            prefix,
+            calls_per_second: number(
+                get,
+                "CALLS_PER_SECOND",
+                2.0,
+                "must be a number of calls above 0 and at most 1000",
+                |n: &f64| *n > 0.0 && *n <= 1000.0,
+            )?,
+            confirm_after: TimeDelta::minutes(number(
+                get,
+                "CONFIRM_AFTER_MINUTES",
+                60,
+                "must be a whole number of minutes from 0 to 525600 (a year)",
+                |n: &i64| (0..=525_600).contains(n),
+            )?),
+            region: required(
+                "AWS_REGION",
+                "must be the region of the stages, as Lambda sets it",
+            )?,
+            path_style: get("AWS_ENDPOINT_URL_S3")
+                .or_else(|| get("AWS_ENDPOINT_URL"))
+                .is_some(),
+        })
+    }
+
+    /// The time between two calls of one operation.
+    #[must_use]
+    pub fn call_interval(&self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.calls_per_second)
+    }
+}
+
+fn number<T: std::str::FromStr>(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    default: T,
+    rule: &'static str,
+    fits: impl Fn(&T) -> bool,
+) -> Result<T, ConfigError> {
+    let Some(value) = get(variable) else {
+        return Ok(default);
+    };
+    match value.parse() {
+        Ok(number) if fits(&number) => Ok(number),
+        _ => Err(ConfigError::Wrong {
+            variable,
+            value,
+            rule,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn parse(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let required = [("BUCKET", "lake"), ("AWS_REGION", "us-west-2")];
+        let map: HashMap<_, _> = required.iter().chain(variables).copied().collect();
+        Config::parse(|name| map.get(name).map(|&value| value.to_owned()))
+    }
+
+    #[test]
+    fn the_defaults_are_the_designs() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.prefix, "");
+        assert_eq!(config.call_interval(), Duration::from_millis(500));
+        assert_eq!(config.confirm_after, TimeDelta::minutes(60));
+        assert!(!config.path_style);
+    }
+
+    #[test]
+    fn a_wrong_value_is_quoted_with_its_rule() {
+        for (name, value) in [
+            ("PREFIX", "lake"),
+            ("PREFIX", "/lake/"),
+            ("CALLS_PER_SECOND", "0"),
+            ("CALLS_PER_SECOND", "NaN"),
+            ("CALLS_PER_SECOND", "two"),
+            ("CONFIRM_AFTER_MINUTES", "-1"),
+            ("CONFIRM_AFTER_MINUTES", "1.5"),
+        ] {
+            let message = parse(&[(name, value)]).unwrap_err().to_string();
+            assert!(
+                message.contains(name) && message.contains(&format!("{value:?}: must")),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_bucket_is_named() {
+        let message = parse(&[("BUCKET", "")]).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "the environment variable BUCKET is missing: must name the bucket of the lake"
+        );
+    }
+
+    #[test]
+    fn an_s3_endpoint_of_ones_own_wants_path_style() {
+        assert!(
+            parse(&[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")])
+                .unwrap()
+                .path_style
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! How long an invocation may work, kept as instants of the monotonic clock.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::Error;
+use crate::session::SessionRef;
+
+/// The end of an invocation's time. The last tenth of it, at most 10 s, is kept for the PUT and the answer: what is
+/// not ready to be put by then is not put.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    prepare_until: Instant,
+    put_until: Instant,
+}
+
+impl Deadline {
+    /// The deadline of an invocation that has `remaining` left.
+    #[must_use]
+    pub fn after(remaining: Duration) -> Self {
+        let kept = (remaining / 10).min(Duration::from_secs(10));
+        let end = Instant::now() + remaining;
+        Self {
+            prepare_until: end - kept,
+            put_until: end - kept / 4,
+        }
+    }
+
+    /// When the work before the PUT must be done.
+    #[must_use]
+    pub fn prepare_until(&self) -> Instant {
+        self.prepare_until
+    }
+
+    /// Does what comes before the PUT, or gives up in time.
+    ///
+    /// # Errors
+    /// The work's own, or [`Error::OutOfTime`].
+    pub async fn prepare<T>(
+        &self,
+        doing: &'static str,
+        session: &SessionRef,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        until(self.prepare_until, doing, session, work).await
+    }
+
+    /// Does the PUT and what a lost race asks for, or gives up in time to say so.
+    ///
+    /// # Errors
+    /// The work's own, or [`Error::OutOfTime`].
+    pub async fn put<T>(
+        &self,
+        doing: &'static str,
+        session: &SessionRef,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        until(self.put_until, doing, session, work).await
+    }
+}
+
+async fn until<T>(
+    end: Instant,
+    doing: &'static str,
+    session: &SessionRef,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    // An end that has passed must not start anything, which a time-out alone would allow.
+    if Instant::now() < end
+        && let Ok(result) = timeout_at(end, work).await
+    {
+        return result;
+    }
+    Err(Error::OutOfTime {
+        doing,
+        resource: session.to_string(),
+    })
+}

@@ -1,0 +1,131 @@
+//! The ways in which the work on a session can fail, cut by what an operator does next, and the one place that turns
+//! them into a Lambda error.
+//!
+//! The names (`error_type`) are an interface: Lambda's `errorType`, the log lines, the metrics, the alarms and the
+//! runbook key on them. Lambda's error shape: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+
+use std::error::Error as StdError;
+use std::fmt::Write;
+
+use lambda_runtime::Diagnostic;
+
+/// Any error of a client or a codec, kept as the source of ours.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Why a session is not in the lake. Each message names the operation and what it was about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a payload that this function knows; no call was made. Mend the sender.
+    #[error("{field} {value}: {rule}")]
+    InvalidEvent {
+        field: String,
+        value: String,
+        rule: String,
+    },
+
+    /// The function's role lacks a permission. Mend the policy.
+    #[error("{operation} on {resource}: access denied")]
+    AccessDenied {
+        operation: &'static str,
+        resource: String,
+        source: BoxError,
+    },
+
+    /// IVS throttled, failed or did not answer for as long as we waited. Redelivery tries again.
+    #[error("{operation} for {resource}: no usable answer after {seconds_waited} s")]
+    IvsUnavailable {
+        operation: &'static str,
+        resource: String,
+        seconds_waited: u64,
+        source: BoxError,
+    },
+
+    /// IVS refused the request for a reason that waiting does not mend.
+    #[error("{operation} for {resource}: refused with {code}: {message}")]
+    IvsRejected {
+        operation: &'static str,
+        resource: String,
+        code: String,
+        message: String,
+    },
+
+    /// The pages never end, so the list cannot be known to be complete.
+    #[error("{operation} for {resource}: {fault}")]
+    BrokenPagination {
+        operation: &'static str,
+        resource: String,
+        fault: String,
+    },
+
+    /// S3 refused or failed, or what lies under the key is not a file of ours.
+    #[error("{operation} of s3://{bucket}/{key}: {fault}")]
+    LakeWrite {
+        operation: &'static str,
+        bucket: String,
+        key: String,
+        fault: String,
+        source: Option<BoxError>,
+    },
+
+    /// The invocation's time ran out before the object was put.
+    #[error("{doing} for {resource}: the invocation's time ran out")]
+    OutOfTime {
+        doing: &'static str,
+        resource: String,
+    },
+}
+
+impl Error {
+    /// The stable name of this failure.
+    #[must_use]
+    pub fn error_type(&self) -> &'static str {
+        match self {
+            Self::InvalidEvent { .. } => "InvalidEvent",
+            Self::AccessDenied { .. } => "AccessDenied",
+            Self::IvsUnavailable { .. } => "IvsUnavailable",
+            Self::IvsRejected { .. } => "IvsRejected",
+            Self::BrokenPagination { .. } => "BrokenPagination",
+            Self::LakeWrite { .. } => "LakeWrite",
+            Self::OutOfTime { .. } => "OutOfTime",
+        }
+    }
+
+    /// The message and those of its sources, outermost first.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            let cause = error.to_string();
+            if !text.ends_with(&cause) {
+                // Writing to a String cannot fail.
+                let _ = write!(text, ": {cause}");
+            }
+            source = error.source();
+        }
+        text
+    }
+
+    /// A value from outside that broke a rule, quoted (shortened where it is long).
+    pub(crate) fn invalid(field: &str, value: &str, rule: impl Into<String>) -> Self {
+        const SHOWN: usize = 200;
+        let value = match value.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{:?} (its first {SHOWN} characters)", &value[..end]),
+            None => format!("{value:?}"),
+        };
+        Self::InvalidEvent {
+            field: field.to_owned(),
+            value,
+            rule: rule.into(),
+        }
+    }
+}
+
+impl From<Error> for Diagnostic {
+    fn from(error: Error) -> Self {
+        Self {
+            error_type: error.error_type().to_owned(),
+            error_message: error.chain(),
+        }
+    }
+}

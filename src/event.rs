@@ -1,0 +1,232 @@
+//! Every payload that may reach the function, and the work that it asks for.
+//!
+//! A payload is an EventBridge event of IVS Real-Time (a *hint*: it names a session that may have ended), a request by
+//! hand, or an SQS batch of either. Events gain members about twice a year, so unknown ones are ignored; in a request
+//! by hand they are refused, because a mistyped option must not start the real thing. Nothing is called from here.
+//!
+//! Event shapes: <https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/eventbridge.html>; batches:
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>.
+
+use aws_lambda_events::eventbridge::EventBridgeEvent;
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::session::SessionRef;
+
+/// What a payload asks for.
+#[derive(Debug)]
+pub enum Work {
+    /// One session, to be answered with its report.
+    Session(Request),
+    /// An SQS batch, to be answered with the messages that failed.
+    Batch(Vec<Message>),
+}
+
+/// The wish to have one session in the lake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub session: SessionRef,
+    /// When the hint was sent: if IVS no longer knows the session, its file is looked for on that day and the two
+    /// before. A request by hand has none.
+    pub hinted_at: Option<DateTime<Utc>>,
+    /// Files last written before this instant are written anew.
+    pub rewrite_before: Option<DateTime<Utc>>,
+}
+
+/// One message of a batch, and what could be read from it.
+#[derive(Debug)]
+pub struct Message {
+    pub id: String,
+    pub request: Result<Request, Error>,
+}
+
+const PAYLOADS: &str = "must be an EventBridge event of source aws.ivs, a request \
+                        {\"stage_arn\":…,\"session_id\":…}, or an SQS batch of these";
+const DETAIL_TYPES: [&str; 2] = ["IVS Stage Update", "IVS Participant Recording State Change"];
+
+impl Request {
+    /// Joins two wishes for the same session: the earliest hint, the latest rewrite.
+    pub fn join(&mut self, other: &Self) {
+        self.hinted_at = self.hinted_at.into_iter().chain(other.hinted_at).min();
+        self.rewrite_before = self.rewrite_before.max(other.rewrite_before);
+    }
+}
+
+/// Reads a payload, as of `now`. `region` is the region that the function asks; a stage of another one is refused.
+///
+/// # Errors
+/// [`Error::InvalidEvent`], with the member, its value and the rule. A bad message of a batch is an error of that
+/// message only.
+pub fn parse(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error> {
+    if payload.get("Records").is_none() {
+        return request(payload, region, now).map(Work::Session);
+    }
+    let batch: SqsEvent = read(payload, "Records", "must be the messages of an SQS batch")?;
+    let messages = batch
+        .records
+        .into_iter()
+        .map(|record| message(record, region, now));
+    messages.collect::<Result<_, _>>().map(Work::Batch)
+}
+
+fn message(record: SqsMessage, region: &str, now: DateTime<Utc>) -> Result<Message, Error> {
+    // Without an id a failure could not be reported, and the message would be lost as done.
+    let Some(id) = record.message_id else {
+        return Err(Error::invalid("Records[].messageId", "", "must be there"));
+    };
+    let body = record.body.unwrap_or_default();
+    let request = serde_json::from_str(&body)
+        .map_err(|error| Error::InvalidEvent {
+            field: "body".to_owned(),
+            // Not quoted: bodies carry user ids, which have no place in a log.
+            value: format!("of {} bytes", body.len()),
+            rule: format!("must be JSON, but {error}"),
+        })
+        .and_then(|payload| self::request(payload, region, now));
+    Ok(Message { id, request })
+}
+
+fn request(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Request, Error> {
+    if payload.get("source").is_some() || payload.get("detail-type").is_some() {
+        hint(payload, region)
+    } else if payload.get("stage_arn").is_some() || payload.get("session_id").is_some() {
+        by_hand(payload, region, now)
+    } else {
+        let members = payload
+            .as_object()
+            .map(|object| object.keys().cloned().collect::<Vec<_>>());
+        let value = match members {
+            Some(names) => format!("with the members [{}]", names.join(", ")),
+            None => "that is no JSON object".to_owned(),
+        };
+        Err(Error::InvalidEvent {
+            field: "payload".to_owned(),
+            value,
+            rule: PAYLOADS.to_owned(),
+        })
+    }
+}
+
+#[derive(Default, Deserialize, serde::Serialize)]
+struct HintDetail {
+    session_id: Option<String>,
+}
+
+fn hint(payload: Value, region: &str) -> Result<Request, Error> {
+    // What says that the event is not for us comes first: a look-alike may differ in any other member.
+    for (member, expected) in [
+        ("source", &["aws.ivs"][..]),
+        ("detail-type", &DETAIL_TYPES[..]),
+    ] {
+        let value = payload
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if !expected.contains(&value) {
+            let rule = format!(
+                "must be {}: only those events name a stage session",
+                expected.join(" or ")
+            );
+            return Err(Error::invalid(member, value, rule));
+        }
+    }
+    let event: EventBridgeEvent<HintDetail> =
+        read(payload, "event", "must be an EventBridge event")?;
+    let stage_arn = event.resources.unwrap_or_default().into_iter().next();
+    Ok(Request {
+        session: session(
+            ("resources[0]", stage_arn),
+            ("detail.session_id", event.detail.session_id),
+            region,
+        )?,
+        hinted_at: event.time,
+        rewrite_before: None,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByHand {
+    stage_arn: Option<String>,
+    session_id: Option<String>,
+    rewrite_before: Option<String>,
+}
+
+fn by_hand(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Request, Error> {
+    let request: ByHand = read(
+        payload,
+        "request",
+        "must be {\"stage_arn\":…,\"session_id\":…}",
+    )?;
+    let rewrite_before = request
+        .rewrite_before
+        .map(|text| past("rewrite_before", &text, now))
+        .transpose()?;
+    Ok(Request {
+        session: session(
+            ("stage_arn", request.stage_arn),
+            ("session_id", request.session_id),
+            region,
+        )?,
+        hinted_at: None,
+        rewrite_before,
+    })
+}
+
+fn session(
+    (arn_field, arn): (&str, Option<String>),
+    (id_field, id): (&str, Option<String>),
+    region: &str,
+) -> Result<SessionRef, Error> {
+    let (arn, id) = (arn.unwrap_or_default(), id.unwrap_or_default());
+    let stage_arn: crate::session::StageArn = arn
+        .parse()
+        .map_err(|rule: crate::session::Rule| Error::invalid(arn_field, &arn, rule.0))?;
+    let session_id = id
+        .parse()
+        .map_err(|rule: crate::session::Rule| Error::invalid(id_field, &id, rule.0))?;
+    if stage_arn.region() != region {
+        let rule = format!("must be a stage of {region}, the only region that this function asks");
+        return Err(Error::invalid(arn_field, &arn, rule));
+    }
+    Ok(SessionRef {
+        stage_arn,
+        session_id,
+    })
+}
+
+fn past(field: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+    let time = DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| {
+            Error::invalid(
+                field,
+                text,
+                "must be an instant by RFC 3339, like 2026-11-23T18:00:00Z",
+            )
+        })?;
+    if time > now {
+        // Every redelivery would find the file too old again.
+        return Err(Error::invalid(
+            field,
+            text,
+            format!("must not lie in the future, and now is {now}"),
+        ));
+    }
+    Ok(time)
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    payload: Value,
+    field: &str,
+    rule: &str,
+) -> Result<T, Error> {
+    serde_json::from_value(payload).map_err(|error| Error::InvalidEvent {
+        field: field.to_owned(),
+        value: "of another shape".to_owned(),
+        rule: format!("{rule}, but {error}"),
+    })
+}

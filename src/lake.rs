@@ -1,0 +1,240 @@
+//! The lake: objects in one S3 bucket, each written whole, once, and never without a condition.
+//!
+//! An object's key is a function of its session alone. A PUT carries `If-None-Match: *` or `If-Match`, so of two
+//! writers one learns that the other was faster
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>). What an object holds is not known
+//! here.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Builder, SharedHttpClient};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::DateTime as SdkDateTime;
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+
+use crate::error::{BoxError, Error};
+use crate::session::SessionRef;
+
+const SCHEMA_VERSION: &str = "schema-version";
+const PARTICIPANTS: &str = "participants";
+
+/// The bucket, and the prefix before all tables.
+#[derive(Debug)]
+pub struct Lake {
+    client: Client,
+    bucket: String,
+    prefix: String,
+}
+
+/// What S3 says of an object without giving it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    pub last_modified: DateTime<Utc>,
+    /// From the object's metadata; `None` if it is not there or no number.
+    pub participants: Option<u64>,
+}
+
+/// An object's bytes, and the tag that stands for exactly these.
+#[derive(Debug)]
+pub struct Object {
+    pub bytes: Bytes,
+    pub etag: String,
+}
+
+/// A file to be put.
+#[derive(Debug)]
+pub struct File {
+    pub bytes: Vec<u8>,
+    pub schema_version: u32,
+    pub participants: usize,
+}
+
+/// How a conditional PUT ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    Written,
+    /// Someone else wrote or removed the object in between.
+    Raced,
+}
+
+impl Lake {
+    /// A lake in `bucket`, every key below `prefix`.
+    #[must_use]
+    pub fn new(
+        config: &SdkConfig,
+        http_client: SharedHttpClient,
+        path_style: bool,
+        bucket: String,
+        prefix: String,
+    ) -> Self {
+        let config = Builder::from(config)
+            .http_client(http_client)
+            .force_path_style(path_style)
+            .retry_config(RetryConfig::standard().with_max_attempts(5))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(3))
+                    .operation_attempt_timeout(Duration::from_secs(30))
+                    .build(),
+            );
+        Self {
+            client: Client::from_conf(config.build()),
+            bucket,
+            prefix,
+        }
+    }
+
+    /// The key of a session's object in a table.
+    #[must_use]
+    pub fn key(&self, table: &str, day: NaiveDate, session: &SessionRef) -> String {
+        let Self { prefix, .. } = self;
+        let (stage_id, session_id) = (session.stage_arn.stage_id(), &session.session_id);
+        format!("{prefix}{table}/dt={day}/{stage_id}_{session_id}.parquet")
+    }
+
+    /// Looks whether an object is there.
+    ///
+    /// # Errors
+    /// [`Error::AccessDenied`], or [`Error::LakeWrite`] when S3 fails for as long as the SDK retries.
+    pub async fn look(&self, key: &str) -> Result<Option<Seen>, Error> {
+        let answer = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await;
+        match answer {
+            Ok(head) => {
+                let last_modified = head.last_modified.and_then(utc).ok_or_else(|| {
+                    self.fault("HeadObject", key, "the answer has no Last-Modified", None)
+                })?;
+                let metadata = head.metadata.unwrap_or_default();
+                let participants = metadata
+                    .get(PARTICIPANTS)
+                    .and_then(|number| number.parse().ok());
+                Ok(Some(Seen {
+                    last_modified,
+                    participants,
+                }))
+            }
+            // The answer to a HEAD has no body and so no code.
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(self.failure("HeadObject", key, error)),
+        }
+    }
+
+    /// Reads an object, if it is there.
+    ///
+    /// # Errors
+    /// As [`Lake::look`].
+    pub async fn read(&self, key: &str) -> Result<Option<Object>, Error> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await;
+        let object = match answer {
+            Ok(object) => object,
+            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+            Err(error) => return Err(self.failure("GetObject", key, error)),
+        };
+        let fault =
+            |fault: &str, source: BoxError| self.fault("GetObject", key, fault, Some(source));
+        let etag = object
+            .e_tag
+            .ok_or_else(|| self.fault("GetObject", key, "the answer has no ETag", None))?;
+        let bytes = object
+            .body
+            .collect()
+            .await
+            .map_err(|error| fault("the body broke off", error.into()))?;
+        Ok(Some(Object {
+            bytes: bytes.into_bytes(),
+            etag,
+        }))
+    }
+
+    /// Puts a file under a key where there was nothing (`over` is `None`) or exactly the object with this ETag.
+    ///
+    /// # Errors
+    /// As [`Lake::look`]; a bucket that does not exist is [`Error::LakeWrite`].
+    pub async fn put(&self, key: &str, file: File, over: Option<&str>) -> Result<Put, Error> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key);
+        let request = match over {
+            None => request.if_none_match("*"),
+            Some(etag) => request.if_match(etag),
+        };
+        let answer = request
+            .content_type("application/vnd.apache.parquet")
+            .metadata(SCHEMA_VERSION, file.schema_version.to_string())
+            .metadata(PARTICIPANTS, file.participants.to_string())
+            .body(file.bytes.into())
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(Put::Written),
+            Err(error) if error.code() == Some("NoSuchBucket") => {
+                Err(self.failure("PutObject", key, error))
+            }
+            Err(error) if matches!(status(&error), Some(404 | 409 | 412)) => Ok(Put::Raced),
+            Err(error) => Err(self.failure("PutObject", key, error)),
+        }
+    }
+
+    /// An error of this lake that is not S3's.
+    pub(crate) fn fault(
+        &self,
+        operation: &'static str,
+        key: &str,
+        fault: &str,
+        source: Option<BoxError>,
+    ) -> Error {
+        let (bucket, key) = (self.bucket.clone(), key.to_owned());
+        Error::LakeWrite {
+            operation,
+            bucket,
+            key,
+            fault: fault.to_owned(),
+            source,
+        }
+    }
+
+    fn failure<E>(&self, operation: &'static str, key: &str, error: SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        if status(&error) == Some(403) {
+            let resource = format!("s3://{}/{key}", self.bucket);
+            return Error::AccessDenied {
+                operation,
+                resource,
+                source: Box::new(error),
+            };
+        }
+        let fault = match (error.code(), error.message()) {
+            (Some(code), Some(message)) => format!("refused with {code}: {message}"),
+            (Some(code), None) => format!("refused with {code}"),
+            (None, _) => "failed".to_owned(),
+        };
+        self.fault(operation, key, &fault, Some(Box::new(error)))
+    }
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error
+        .raw_response()
+        .map(|response| response.status().as_u16())
+}
+
+fn utc(time: SdkDateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(time.secs(), time.subsec_nanos())
+}

@@ -1,0 +1,51 @@
+//! Cold start: logging, settings, clients; then Lambda's loop.
+
+use std::sync::Arc;
+
+use ivs_attendance::Attendance;
+use ivs_attendance::config::Config;
+use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the environment is read here, once"
+    )]
+    let lookup = |variable: &str| std::env::var(variable).ok();
+    start_logging(lookup);
+    let attendance = Arc::new(Attendance::connect(Config::parse(lookup)?).await);
+    run(service_fn(move |event: LambdaEvent<Value>| {
+        let attendance = Arc::clone(&attendance);
+        async move {
+            let end_of_time = event.context.deadline();
+            attendance
+                .handle(event.payload, end_of_time)
+                .await
+                .map_err(Diagnostic::from)
+        }
+    }))
+    .await
+}
+
+/// JSON lines with the fields on top, where CloudWatch's metric filters look.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>
+fn start_logging(lookup: impl Fn(&str) -> Option<String>) {
+    let level = lookup("AWS_LAMBDA_LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
+    // The runtime would print each failure once more, without its `error_type`.
+    let filter = EnvFilter::new(format!("{level},lambda_runtime::layers::panic=off"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false);
+    if lookup("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {
+        lines.with_ansi(false).init();
+    } else {
+        lines
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .init();
+    }
+}

@@ -1,0 +1,208 @@
+//! Spaces the requests of each operation, whoever sends them: first attempts and the SDK's own retries alike.
+//!
+//! IVS allows 5 calls a second of one operation, per account and region, and the customer's application draws on the
+//! same quota (<https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/service-quotas.html>). So the pace is kept
+//! where requests leave, in the SDK's HTTP client, which knows nothing of sessions.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::{
+    RuntimeComponents, RuntimeComponentsBuilder,
+};
+use aws_smithy_types::config_bag::ConfigBag;
+use tokio::time::{Instant, sleep_until};
+
+/// The slowest that throttles can make an operation.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The pace of all operations of one service, in this process.
+#[derive(Debug)]
+pub struct Pace {
+    interval: Duration,
+    operations: Mutex<HashMap<String, Slots>>,
+    calls: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Slots {
+    next: Instant,
+    interval: Duration,
+}
+
+impl Pace {
+    /// A pace that lets an operation start at most once in `interval`.
+    #[must_use]
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            operations: Mutex::default(),
+            calls: AtomicU64::new(0),
+        }
+    }
+
+    /// The requests let through so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Gives way after a throttle: doubles the interval of `operation`, up to 5 s. From then on each call brings it a
+    /// tenth closer to the pace that was set.
+    pub fn give_way(&self, operation: &str) {
+        self.with(operation, |slots| {
+            slots.interval =
+                (slots.interval * 2).clamp(self.interval, LONGEST_INTERVAL.max(self.interval));
+            slots.next = slots.next.max(Instant::now() + slots.interval);
+        });
+    }
+
+    async fn turn(&self, operation: &str) {
+        let turn = self.with(operation, |slots| {
+            let turn = slots.next.max(Instant::now());
+            slots.next = turn + slots.interval;
+            slots.interval = slots.interval.mul_f64(0.9).max(self.interval);
+            turn
+        });
+        sleep_until(turn).await;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn with<T>(&self, operation: &str, change: impl FnOnce(&mut Slots) -> T) -> T {
+        let mut operations = self
+            .operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(
+            operations
+                .entry(operation.to_owned())
+                .or_insert_with(|| Slots {
+                    next: Instant::now(),
+                    interval: self.interval,
+                }),
+        )
+    }
+}
+
+/// An HTTP client that sends each request in its operation's turn. The operation is the request's path, as restJson1
+/// services have it (`POST /ListParticipants`).
+#[derive(Clone, Debug)]
+pub struct PacedHttpClient {
+    pub client: SharedHttpClient,
+    pub pace: Arc<Pace>,
+}
+
+impl HttpClient for PacedHttpClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let connector = self.client.http_connector(settings, components);
+        SharedHttpConnector::new(PacedHttpConnector {
+            connector,
+            pace: Arc::clone(&self.pace),
+        })
+    }
+
+    fn validate_base_client_config(
+        &self,
+        components: &RuntimeComponentsBuilder,
+        config: &ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.client.validate_base_client_config(components, config)
+    }
+
+    fn validate_final_config(
+        &self,
+        components: &RuntimeComponents,
+        config: &ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.client.validate_final_config(components, config)
+    }
+}
+
+#[derive(Debug)]
+struct PacedHttpConnector {
+    connector: SharedHttpConnector,
+    pace: Arc<Pace>,
+}
+
+impl HttpConnector for PacedHttpConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (connector, pace) = (self.connector.clone(), Arc::clone(&self.pace));
+        HttpConnectorFuture::new(async move {
+            pace.turn(operation(request.uri())).await;
+            connector.call(request).await
+        })
+    }
+}
+
+fn operation(uri: &str) -> &str {
+    uri.rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn millis_of_turns(pace: &Pace, operation: &str, turns: usize) -> Vec<u128> {
+        let start = Instant::now();
+        let mut at = Vec::new();
+        for _ in 0..turns {
+            pace.turn(operation).await;
+            at.push(start.elapsed().as_millis());
+        }
+        at
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_operation_starts_once_an_interval() {
+        let pace = Pace::new(Duration::from_millis(500));
+        assert_eq!(
+            millis_of_turns(&pace, "ListParticipants", 3).await,
+            [0, 500, 1000]
+        );
+        assert_eq!(millis_of_turns(&pace, "GetStageSession", 2).await, [0, 500]);
+        assert_eq!(pace.calls(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_slows_its_operation_which_climbs_back() {
+        let pace = Pace::new(Duration::from_millis(500));
+        pace.turn("ListParticipants").await;
+        pace.give_way("ListParticipants");
+        let slow = millis_of_turns(&pace, "ListParticipants", 20).await;
+        assert_eq!(
+            slow[..3],
+            [1000, 2000, 2900],
+            "twice the interval, then a tenth shorter each time"
+        );
+        assert_eq!(slow[19] - slow[18], 500);
+        assert_eq!(
+            millis_of_turns(&pace, "GetStageSession", 2).await,
+            [0, 500],
+            "the others keep theirs"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttles_without_end_leave_a_call_every_five_seconds() {
+        let pace = Pace::new(Duration::from_millis(500));
+        for _ in 0..40 {
+            pace.give_way("ListParticipants");
+        }
+        assert_eq!(
+            millis_of_turns(&pace, "ListParticipants", 2).await,
+            [5000, 10000]
+        );
+    }
+}
