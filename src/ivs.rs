@@ -15,19 +15,24 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_ivsrealtime::Client;
-use aws_sdk_ivsrealtime::config::interceptors::InterceptorContext;
+use aws_sdk_ivsrealtime::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
+};
 use aws_sdk_ivsrealtime::config::retry::{
     ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket,
 };
 use aws_sdk_ivsrealtime::config::timeout::TimeoutConfig;
-use aws_sdk_ivsrealtime::config::{Builder, SharedHttpClient};
-use aws_sdk_ivsrealtime::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ivsrealtime::config::{
+    Builder, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
+};
+use aws_sdk_ivsrealtime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionError;
 use aws_sdk_ivsrealtime::operation::list_participants::{
     ListParticipantsError, ListParticipantsOutput,
 };
 use aws_sdk_ivsrealtime::primitives::DateTime as SdkDateTime;
 use aws_sdk_ivsrealtime::types::ParticipantSummary;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use chrono::{DateTime, Utc};
 use futures::Stream;
 use futures::stream::try_unfold;
@@ -214,15 +219,14 @@ impl Ivs {
                 source: Box::new(error),
             };
         }
-        let refused =
-            matches!(error, SdkError::ServiceError(_)) && status.is_some_and(|status| status < 500);
+        let refused = status.is_some_and(|status| (300..500).contains(&status));
         if refused && !THROTTLES.contains(&code) {
             let code = if code.is_empty() {
                 format!("HTTP {}", status.unwrap_or(0))
             } else {
                 code.to_owned()
             };
-            let message = error.message().unwrap_or("no message").to_owned();
+            let message = message(&error).unwrap_or_else(|| "no message".to_owned());
             return Error::IvsRejected {
                 operation,
                 resource,
@@ -246,6 +250,29 @@ impl Ivs {
             source: source.into(),
         }
     }
+}
+
+/// The service's words. Its modelled errors have them in `exceptionMessage`, where the SDK does not look.
+fn message<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
+    let said = || {
+        let body = error.raw_response()?.body().bytes()?;
+        let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+        Some(body.get("exceptionMessage")?.as_str()?.to_owned())
+    };
+    error.message().map(str::to_owned).or_else(said)
+}
+
+/// Whether a JSON text has a member with this name, in its quotes, whose value begins like this.
+fn has_member(json: &[u8], (name, begin): (&str, u8)) -> bool {
+    let behind = |at: usize| json[at + name.len()..].trim_ascii_start();
+    let value = |at: usize| behind(at).strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+    let names = json
+        .windows(name.len())
+        .enumerate()
+        .filter(|(_, part)| *part == name.as_bytes());
+    names
+        .filter_map(|(at, _)| value(at))
+        .any(|value| value.first() == Some(&begin))
 }
 
 /// Where a walk over pages stands.
@@ -341,6 +368,7 @@ fn patient(config: Builder, patience: &Patience) -> Builder {
                 .build(),
         )
         .retry_classifier(patience.clone())
+        .interceptor(patience.clone())
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(3))
@@ -379,34 +407,444 @@ impl Patience {
 
 impl ClassifyRetry for Patience {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let error = context.output_or_error().and_then(Result::err);
-        if let Some(error) = error.and_then(|error| error.as_operation_error()) {
-            let get_stage_session = error.downcast_ref::<GetStageSessionError>();
-            let list_participants = error.downcast_ref::<ListParticipantsError>();
-            for (operation, code) in [
-                (
-                    GET_STAGE_SESSION,
-                    get_stage_session.and_then(ProvideErrorMetadata::code),
-                ),
-                (
-                    LIST_PARTICIPANTS,
-                    list_participants.and_then(ProvideErrorMetadata::code),
-                ),
-            ] {
-                if code.is_some_and(|code| THROTTLES.contains(&code)) {
-                    tracing::debug!(operation, "throttled");
-                    self.pace.give_way(operation);
-                }
-            }
-        }
-        if self.waited() < PATIENCE {
-            RetryAction::NoActionIndicated
-        } else {
+        let failed = context
+            .output_or_error()
+            .is_some_and(|result| result.is_err());
+        let answered = context
+            .response()
+            .is_some_and(|response| response.status().is_success());
+        if self.waited() >= PATIENCE {
             RetryAction::RetryForbidden
+        } else if failed && answered {
+            // What does not parse is for the SDK an error of the operation like any other, and final.
+            RetryAction::transient_error()
+        } else {
+            RetryAction::NoActionIndicated
         }
     }
 
     fn name(&self) -> &'static str {
         "patience"
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Patience {
+    fn name(&self) -> &'static str {
+        "patience"
+    }
+
+    // The SDK reads an answer without its list as an empty list: a body that got lost would pass for the end.
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Ok(output) = context.output_or_error() else {
+            return Ok(());
+        };
+        let lists = output.downcast_ref::<ListParticipantsOutput>().is_some();
+        let member = if lists {
+            (r#""participants""#, b'[')
+        } else {
+            (r#""stageSession""#, b'{')
+        };
+        let body = context.response().body().bytes().unwrap_or_default();
+        if has_member(body, member) {
+            return Ok(());
+        }
+        Err(format!("the answer of {} bytes has no {}", body.len(), member.0).into())
+    }
+
+    // Not in the classifier, which the SDK asks more than once about one attempt.
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let error = context.output_or_error().and_then(Result::err);
+        let Some(error) = error.and_then(|error| error.as_operation_error()) else {
+            return Ok(());
+        };
+        let get_stage_session = error.downcast_ref::<GetStageSessionError>();
+        let list_participants = error.downcast_ref::<ListParticipantsError>();
+        for (operation, code) in [
+            (
+                GET_STAGE_SESSION,
+                get_stage_session.and_then(ProvideErrorMetadata::code),
+            ),
+            (
+                LIST_PARTICIPANTS,
+                list_participants.and_then(ProvideErrorMetadata::code),
+            ),
+        ] {
+            if code.is_some_and(|code| THROTTLES.contains(&code)) {
+                tracing::info!(throttled = operation, "{operation} was throttled");
+                self.pace.give_way(operation);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ivsrealtime::config::http::HttpResponse;
+    use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionOutput;
+    use aws_sdk_ivsrealtime::types::StageSession;
+    use aws_smithy_mocks::{
+        MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock,
+    };
+    use aws_smithy_types::body::SdkBody;
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    fn name() -> SessionRef {
+        SessionRef {
+            stage_arn: "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij"
+                .parse()
+                .unwrap(),
+            session_id: "st-1CVugbu2cf2n8".parse().unwrap(),
+        }
+    }
+
+    /// The real client with answers put in place of the service's, in their order.
+    fn ivs(rules: &[Rule]) -> Ivs {
+        answered(RuleMode::Sequential, rules)
+    }
+
+    fn answered(mode: RuleMode, rules: &[Rule]) -> Ivs {
+        let pace = Arc::new(Pace::new(Duration::from_millis(500)));
+        let patience = Patience::new(Arc::clone(&pace));
+        let mut answers = MockResponseInterceptor::new().rule_mode(mode);
+        for rule in rules {
+            answers = answers.with_rule(rule);
+        }
+        let config = aws_sdk_ivsrealtime::Config::builder()
+            .with_test_defaults_v2()
+            .http_client(create_mock_http_client())
+            .interceptor(answers);
+        let config = patient(config, &patience)
+            .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+            .build();
+        Ivs {
+            client: Client::from_conf(config),
+            pace,
+            patience,
+        }
+    }
+
+    fn page(token: Option<&str>, ids: &[&str]) -> ListParticipantsOutput {
+        let people = ids
+            .iter()
+            .map(|id| ParticipantSummary::builder().participant_id(*id).build());
+        ListParticipantsOutput::builder()
+            .set_participants(Some(people.collect()))
+            .set_next_token(token.map(str::to_owned))
+            .build()
+            .unwrap()
+    }
+
+    /// The page that answers exactly this token.
+    fn answering(
+        asked: Option<&'static str>,
+        token: Option<&'static str>,
+        ids: &'static [&'static str],
+    ) -> Rule {
+        mock!(Client::list_participants)
+            .match_requests(move |request| {
+                request.next_token() == asked
+                    && request.max_results() == Some(100)
+                    && request.stage_arn() == Some(name().stage_arn.as_str())
+                    && request.session_id() == Some(name().session_id.as_str())
+            })
+            .then_output(move || page(token, ids))
+    }
+
+    fn http(status: u16, code: &'static str, body: &'static str) -> HttpResponse {
+        let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        response.headers_mut().insert("x-amzn-errortype", code);
+        response
+    }
+
+    fn refusing(status: u16, code: &'static str, body: &'static str) -> Rule {
+        mock!(Client::list_participants).then_http_response(move || http(status, code, body))
+    }
+
+    async fn list(ivs: &Ivs) -> Result<Vec<String>, Error> {
+        let rows: Vec<_> = ivs.participants(&name()).try_concat().await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| row.participant_id)
+            .collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_are_followed_by_their_tokens_to_the_last() {
+        let ivs = ivs(&[
+            answering(None, Some("t1"), &["a", "b"]),
+            answering(Some("t1"), Some("t2"), &["c"]),
+            answering(Some("t2"), None, &["d"]),
+        ]);
+        assert_eq!(list(&ivs).await.unwrap(), ["a", "b", "c", "d"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_page_with_a_token_is_not_the_end() {
+        let ivs = ivs(&[
+            answering(None, Some("t1"), &[]),
+            answering(Some("t1"), Some("t2"), &["a"]),
+            answering(Some("t2"), Some("t3"), &[]),
+            answering(Some("t3"), None, &["b"]),
+        ]);
+        assert_eq!(list(&ivs).await.unwrap(), ["a", "b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_comes_twice_is_an_error_and_not_the_end() {
+        let ivs = ivs(&[
+            answering(None, Some("t1"), &["a"]),
+            answering(Some("t1"), Some("t2"), &["b"]),
+            answering(Some("t2"), Some("t1"), &["c"]),
+        ]);
+        let error = list(&ivs).await.unwrap_err();
+        assert_eq!(error.error_type(), "BrokenPagination");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "ListParticipants for {}: nextToken \"t1\" came twice",
+                name()
+            )
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ever_new_tokens_without_anybody_new_are_an_error() {
+        let calls = std::sync::atomic::AtomicUsize::new(0);
+        let rule = mock!(Client::list_participants).then_compute_output(move |_| {
+            let call = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            page(Some(&format!("t{call}")), &["a", "b"])
+        });
+        let error = list(&answered(RuleMode::MatchAny, &[rule]))
+            .await
+            .unwrap_err();
+        assert_eq!(error.error_type(), "BrokenPagination");
+        assert!(error.to_string().contains("50 pages in a row"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_has_expired_begins_the_list_once_more() {
+        let ivs = ivs(&[
+            answering(None, Some("t1"), &["a"]),
+            refusing(
+                400,
+                "ValidationException",
+                r#"{"exceptionMessage":"token expired"}"#,
+            ),
+            answering(None, Some("t1"), &["b"]),
+            answering(Some("t1"), None, &["a"]),
+        ]);
+        assert_eq!(list(&ivs).await.unwrap(), ["a", "b", "a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_expires_again_is_a_refusal_with_the_services_words() {
+        let ivs = ivs(&[
+            answering(None, Some("t1"), &["a"]),
+            refusing(
+                400,
+                "ValidationException",
+                r#"{"exceptionMessage":"token expired"}"#,
+            ),
+            answering(None, Some("t1"), &["a"]),
+            refusing(
+                400,
+                "ValidationException",
+                r#"{"exceptionMessage":"token expired"}"#,
+            ),
+        ]);
+        let error = list(&ivs).await.unwrap_err();
+        assert_eq!(error.error_type(), "IvsRejected");
+        assert!(
+            error
+                .to_string()
+                .ends_with("refused with ValidationException: token expired"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_page_that_is_refused_fails_at_once() {
+        let ivs = ivs(&[refusing(
+            400,
+            "PendingVerification",
+            r#"{"exceptionMessage":"wait a day"}"#,
+        )]);
+        let began = Instant::now();
+        let error = list(&ivs).await.unwrap_err();
+        assert_eq!(error.error_type(), "IvsRejected");
+        assert!(
+            error
+                .to_string()
+                .ends_with("refused with PendingVerification: wait a day"),
+            "{error}"
+        );
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttles_failures_and_torn_answers_are_retried() {
+        let plain =
+            |status: u16, body| HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        let rule = mock!(Client::list_participants)
+            .sequence()
+            .http_response(|| http(429, "ThrottlingException", "{}"))
+            .http_response(|| http(400, "ThrottlingException", "{}"))
+            .http_response(|| http(500, "InternalServerException", "{}"))
+            .http_response(move || plain(503, "<html>busy</html>"))
+            .http_response(move || plain(200, r#"{"participants":[{"participantId":"a"#))
+            .http_response(move || plain(200, r#"{"participants":[null]}"#))
+            .http_response(move || plain(200, ""))
+            .http_response(move || plain(200, "{}"))
+            .http_response(move || plain(200, r#"{"participants": null, "nextToken": "t1"}"#))
+            .output(|| page(None, &["a"]))
+            .build();
+        assert_eq!(
+            list(&ivs(std::slice::from_ref(&rule))).await.unwrap(),
+            ["a"]
+        );
+        assert_eq!(rule.num_calls(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_makes_its_operation_give_way() {
+        let rule = mock!(Client::list_participants)
+            .sequence()
+            .http_response(|| http(429, "ThrottlingException", "{}"))
+            .output(|| page(None, &["a"]))
+            .build();
+        let ivs = ivs(&[rule]);
+        list(&ivs).await.unwrap();
+        assert_eq!(ivs.pace.interval(LIST_PARTICIPANTS), Duration::from_secs(1));
+        assert_eq!(
+            ivs.pace.interval(GET_STAGE_SESSION),
+            Duration::from_millis(500)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_after_a_minute_with_the_last_cause() {
+        let ivs = ivs(&[refusing(
+            429,
+            "ThrottlingException",
+            r#"{"message":"Rate exceeded"}"#,
+        )]);
+        let began = Instant::now();
+        let error = list(&ivs).await.unwrap_err();
+        assert_eq!(error.error_type(), "IvsUnavailable");
+        assert!(
+            error.chain().contains("ThrottlingException"),
+            "{}",
+            error.chain()
+        );
+        let waited = began.elapsed();
+        assert!(
+            waited >= PATIENCE && waited < PATIENCE + Duration::from_secs(10),
+            "{waited:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_denied_call_names_operation_and_session_at_once() {
+        let ivs = ivs(&[refusing(
+            403,
+            "AccessDeniedException",
+            r#"{"exceptionMessage":"no"}"#,
+        )]);
+        let began = Instant::now();
+        let error = list(&ivs).await.unwrap_err();
+        assert_eq!(error.error_type(), "AccessDenied");
+        assert_eq!(
+            error.to_string(),
+            format!("ListParticipants on {}: access denied", name())
+        );
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    async fn find(session: Option<StageSession>) -> Result<Found, Error> {
+        let rule = mock!(Client::get_stage_session).then_output(move || {
+            GetStageSessionOutput::builder()
+                .set_stage_session(session.clone())
+                .build()
+        });
+        ivs(&[rule]).find(&name()).await
+    }
+
+    #[tokio::test]
+    async fn times_are_cut_to_the_millisecond() {
+        let session = StageSession::builder()
+            .start_time(SdkDateTime::from_secs_and_nanos(10, 123_999_999))
+            .end_time(SdkDateTime::from_secs_and_nanos(-2, 1_999_999))
+            .build();
+        let Found::Ended(session) = find(Some(session)).await.unwrap() else {
+            panic!("it has ended")
+        };
+        assert_eq!(session.start_time.timestamp_millis(), 10_123);
+        assert_eq!(session.end_time.timestamp_millis(), -1_999);
+    }
+
+    #[tokio::test]
+    async fn a_session_without_an_end_is_live() {
+        let session = StageSession::builder()
+            .start_time(SdkDateTime::from_secs(10))
+            .build();
+        assert_eq!(find(Some(session)).await.unwrap(), Found::Live);
+    }
+
+    #[tokio::test]
+    async fn an_ended_session_without_a_start_is_an_error_that_says_so() {
+        let error = find(Some(
+            StageSession::builder()
+                .end_time(SdkDateTime::from_secs(10))
+                .build(),
+        ))
+        .await
+        .unwrap_err();
+        assert_eq!(error.error_type(), "IvsUnavailable");
+        assert!(
+            error.chain().ends_with("an ended session has no startTime"),
+            "{}",
+            error.chain()
+        );
+        assert!(
+            find(None)
+                .await
+                .unwrap_err()
+                .chain()
+                .ends_with("no stageSession")
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_session_is_no_error() {
+        let rule = mock!(Client::get_stage_session)
+            .then_http_response(|| http(404, "ResourceNotFoundException", "{}"));
+        assert_eq!(ivs(&[rule]).find(&name()).await.unwrap(), Found::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_404_of_anything_else_is_not_an_unknown_session() {
+        let rule = mock!(Client::get_stage_session).then_http_response(|| {
+            HttpResponse::new(
+                404.try_into().unwrap(),
+                SdkBody::from("<html>no such host</html>"),
+            )
+        });
+        let error = ivs(&[rule]).find(&name()).await.unwrap_err();
+        assert_eq!(error.error_type(), "IvsRejected");
+        assert!(error.to_string().contains("HTTP 404"), "{error}");
     }
 }

@@ -65,6 +65,12 @@ impl Pace {
         });
     }
 
+    /// The time that now lies between two calls of an operation.
+    #[cfg(test)]
+    pub(crate) fn interval(&self, operation: &str) -> Duration {
+        self.with(operation, |slots| slots.interval)
+    }
+
     async fn turn(&self, operation: &str) {
         let turn = self.with(operation, |slots| {
             let turn = slots.next.max(Instant::now());

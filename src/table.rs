@@ -405,3 +405,330 @@ fn typed<'a, A: 'static>(array: &'a ArrayRef, name: &str) -> Result<&'a A, BoxEr
         .into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::session::SessionRef;
+
+    fn session() -> EndedSession {
+        EndedSession {
+            name: SessionRef {
+                stage_arn: "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij"
+                    .parse()
+                    .unwrap(),
+                session_id: "st-1CVugbu2cf2n8".parse().unwrap(),
+            },
+            start_time: millis(1_763_480_000_123),
+            end_time: millis(1_763_483_600_456),
+        }
+    }
+
+    fn millis(millis: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(millis).unwrap()
+    }
+
+    /// Rows that often agree in a member: few ids, states of today and of tomorrow, awkward strings.
+    fn row() -> impl Strategy<Value = Participant> {
+        let text = || {
+            option::of(prop_oneof![
+                select(vec!["", "a", "é\u{0}", "\"\n'", "🦀"]).prop_map(str::to_owned),
+                ".{0,4}"
+            ])
+        };
+        let state = |states: &'static [&'static str]| {
+            option::of(prop_oneof![
+                select(states).prop_map(str::to_owned),
+                select(vec!["", "PAUSED", "AWAY"]).prop_map(str::to_owned)
+            ])
+        };
+        let time = option::of(
+            prop_oneof![-2i64..3, 1_763_480_000_000i64..1_763_480_000_003].prop_map(millis),
+        );
+        let flag = || option::of(any::<bool>());
+        (
+            (
+                option::weighted(
+                    0.9,
+                    select(vec!["p1", "p2", "p3", ""]).prop_map(str::to_owned),
+                ),
+                text(),
+                state(&["CONNECTED", "DISCONNECTED"]),
+                time,
+            ),
+            (
+                flag(),
+                state(&[
+                    "DISABLED", "STARTING", "ACTIVE", "STOPPING", "STOPPED", "FAILED",
+                ]),
+                state(&["NONE", "SOURCE", "REPLICA"]),
+            ),
+            (
+                state(&["ACTIVE", "STOPPED"]),
+                text(),
+                text(),
+                flag(),
+                text(),
+            ),
+        )
+            .prop_map(|(a, b, c)| Participant {
+                participant_id: a.0,
+                user_id: a.1,
+                state: a.2,
+                first_join_time: a.3,
+                published: b.0,
+                recording_state: b.1,
+                replication_type: b.2,
+                replication_state: c.0,
+                source_stage_arn: c.1,
+                source_session_id: c.2,
+                redundant_ingest: c.3,
+                ingest_configuration_arn: c.4,
+            })
+    }
+
+    fn merge(sides: &[&[Participant]]) -> Vec<Participant> {
+        PARTICIPANTS.merge(sides.concat())
+    }
+
+    fn ids(rows: &[Participant]) -> HashSet<Option<&str>> {
+        rows.iter()
+            .map(|row| row.participant_id.as_deref())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn rows_survive_the_file(rows in vec(row(), 0..20)) {
+            let file = PARTICIPANTS.encode(&session(), &rows).unwrap();
+            let stored = PARTICIPANTS.decode(file.into()).unwrap();
+            prop_assert_eq!(&stored.rows, &rows);
+            prop_assert_eq!(stored.session_end_time, (!rows.is_empty()).then(|| session().end_time));
+        }
+
+        #[test]
+        fn order_paging_and_repetition_change_no_byte(
+            rows in vec(row(), 1..12),
+            shuffled in vec(any::<prop::sample::Index>(), 0..30),
+        ) {
+            let once = PARTICIPANTS.encode(&session(), &merge(&[&rows])).unwrap();
+            let repeated: Vec<_> = shuffled.iter().map(|index| index.get(&rows).clone()).collect();
+            let mut reversed = rows.clone();
+            reversed.reverse();
+            let again = PARTICIPANTS.encode(&session(), &merge(&[&repeated, &reversed])).unwrap();
+            prop_assert!(once == again);
+        }
+
+        #[test]
+        fn merging_is_commutative_associative_and_idempotent(
+            a in vec(row(), 0..8), b in vec(row(), 0..8), c in vec(row(), 0..8),
+        ) {
+            prop_assert_eq!(merge(&[&a, &b]), merge(&[&b, &a]));
+            prop_assert_eq!(merge(&[&merge(&[&a, &b]), &c]), merge(&[&a, &merge(&[&b, &c])]));
+            prop_assert_eq!(merge(&[&merge(&[&a]), &a]), merge(&[&a]));
+        }
+
+        #[test]
+        fn merging_drops_nobody_and_doubles_nobody(a in vec(row(), 0..8), b in vec(row(), 0..8)) {
+            let merged = merge(&[&a, &b]);
+            let all = [a.clone(), b.clone()].concat();
+            prop_assert_eq!(ids(&merged), ids(&all));
+            let named = merged.iter().filter(|row| row.participant_id.is_some()).count();
+            prop_assert_eq!(named, ids(&merged).iter().flatten().count());
+            for nameless in a.iter().chain(&b).filter(|row| row.participant_id.is_none()) {
+                prop_assert_eq!(merged.iter().filter(|row| row == &nameless).count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn the_row_that_is_further_along_stays() {
+        let row = |change: fn(&mut Participant)| {
+            let mut row = Participant {
+                participant_id: Some("p".to_owned()),
+                ..Participant::default()
+            };
+            change(&mut row);
+            row
+        };
+        for (behind, ahead) in [
+            (row(|_| ()), row(|row| row.user_id = Some(String::new()))),
+            (
+                row(|row| row.user_id = Some("a".into())),
+                row(|row| row.user_id = Some("b".into())),
+            ),
+            (
+                row(|row| row.state = Some("CONNECTED".into())),
+                row(|row| row.state = Some("DISCONNECTED".into())),
+            ),
+            (
+                row(|row| row.state = Some("DISCONNECTED".into())),
+                row(|row| row.state = Some("AWAY".into())),
+            ),
+            (
+                row(|row| row.state = Some("AWAY".into())),
+                row(|row| row.state = Some("BANNED".into())),
+            ),
+            (
+                row(|row| row.recording_state = Some("STOPPED".into())),
+                row(|row| row.recording_state = Some("FAILED".into())),
+            ),
+            (
+                row(|row| row.recording_state = Some("DISABLED".into())),
+                row(|row| row.recording_state = Some("ACTIVE".into())),
+            ),
+            (
+                row(|row| row.replication_type = Some("SOURCE".into())),
+                row(|row| row.replication_type = Some("REPLICA".into())),
+            ),
+            (
+                row(|row| row.published = Some(false)),
+                row(|row| row.published = Some(true)),
+            ),
+            (
+                row(|row| row.first_join_time = Some(millis(1))),
+                row(|row| row.first_join_time = Some(millis(2))),
+            ),
+            // An earlier column decides before a later one.
+            (
+                row(|row| (row.state, row.published) = (Some("CONNECTED".into()), Some(true))),
+                row(|row| (row.state, row.published) = (Some("DISCONNECTED".into()), Some(false))),
+            ),
+        ] {
+            assert_eq!(
+                merge(&[&[behind.clone()], &[ahead.clone()]]),
+                [ahead.clone()],
+                "{behind:?}"
+            );
+            assert_eq!(merge(&[&[ahead.clone()], &[behind]]), [ahead]);
+        }
+    }
+
+    #[test]
+    fn rows_lie_by_join_time_then_id_and_those_without_a_time_last() {
+        let row = |id: &str, time: Option<i64>| Participant {
+            participant_id: Some(id.to_owned()),
+            first_join_time: time.map(millis),
+            ..Participant::default()
+        };
+        let merged = merge(&[&[
+            row("a", None),
+            row("c", Some(5)),
+            row("b", Some(5)),
+            row("d", Some(4)),
+        ]]);
+        let order: Vec<_> = merged
+            .iter()
+            .filter_map(|row| row.participant_id.as_deref())
+            .collect();
+        assert_eq!(order, ["d", "b", "c", "a"]);
+    }
+
+    #[test]
+    fn a_rewrite_keeps_the_stored_rows_that_are_not_listed_any_more() {
+        let row = |id: Option<&str>| Participant {
+            participant_id: id.map(str::to_owned),
+            ..Participant::default()
+        };
+        let stored = vec![row(Some("gone")), row(Some("listed")), row(None)];
+        assert_eq!(
+            PARTICIPANTS.only_stored(stored, &[row(Some("listed"))]),
+            [row(Some("gone")), row(None)]
+        );
+    }
+
+    #[test]
+    fn a_file_of_an_older_schema_reads_with_nulls() {
+        let full = Participant {
+            participant_id: Some("p".to_owned()),
+            redundant_ingest: Some(true),
+            ingest_configuration_arn: Some("arn".to_owned()),
+            ..Participant::default()
+        };
+        let older = Table {
+            name: PARTICIPANTS.name,
+            columns: &PARTICIPANTS.columns[..PARTICIPANTS.columns.len() - 2],
+            id: PARTICIPANTS.id,
+            order: PARTICIPANTS.order,
+        };
+        let file = older
+            .encode(&session(), std::slice::from_ref(&full))
+            .unwrap();
+        let read = PARTICIPANTS.decode(file.into()).unwrap().rows;
+        assert_eq!(
+            read,
+            [Participant {
+                redundant_ingest: None,
+                ingest_configuration_arn: None,
+                ..full
+            }]
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_of_ours_is_an_error() {
+        assert!(
+            PARTICIPANTS
+                .decode(Bytes::from_static(b"dt,people\n"))
+                .is_err()
+        );
+        let other = Table::<Participant> {
+            name: "other",
+            columns: &[Column {
+                name: "user_id",
+                comment: "",
+                kind: Kind::Flag(member!(published)),
+            }],
+            id: |_| None,
+            order: |_, _| Ordering::Equal,
+        };
+        let file = other.encode(&session(), &[Participant::default()]).unwrap();
+        let message = PARTICIPANTS.decode(file.into()).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "the stored column user_id is of another type, Boolean"
+        );
+    }
+
+    #[test]
+    fn the_schema_is_the_contract() {
+        let schema = PARTICIPANTS.schema();
+        let lines: Vec<_> = schema
+            .fields()
+            .iter()
+            .zip(PARTICIPANTS.columns)
+            .map(|(field, column)| {
+                let null = if field.is_nullable() { "" } else { " not null" };
+                format!(
+                    "{:<25}{:<11}{}{null}",
+                    field.name(),
+                    column.athena_type(),
+                    field.data_type()
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        stage_arn                string     Utf8 not null
+        session_id               string     Utf8 not null
+        session_start_time       timestamp  Timestamp(ms, "UTC") not null
+        session_end_time         timestamp  Timestamp(ms, "UTC") not null
+        participant_id           string     Utf8
+        user_id                  string     Utf8
+        state                    string     Utf8
+        first_join_time          timestamp  Timestamp(ms, "UTC")
+        published                boolean    Boolean
+        recording_state          string     Utf8
+        replication_type         string     Utf8
+        replication_state        string     Utf8
+        source_stage_arn         string     Utf8
+        source_session_id        string     Utf8
+        redundant_ingest         boolean    Boolean
+        ingest_configuration_arn string     Utf8
+        "#);
+    }
+}
