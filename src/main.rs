@@ -6,6 +6,7 @@ use ivs_attendance::Attendance;
 use ivs_attendance::config::Config;
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde_json::Value;
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main(flavor = "current_thread")]
@@ -16,7 +17,10 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     )]
     let lookup = |variable: &str| std::env::var(variable).ok();
     start_logging(lookup);
-    let attendance = Arc::new(Attendance::connect(Config::parse(lookup)?).await);
+    let config = Config::parse(lookup).inspect_err(|wrong| {
+        error!(error_type = "InvalidSettings", error = %wrong, "the function cannot start");
+    })?;
+    let attendance = Arc::new(Attendance::connect(config).await);
     run(service_fn(move |event: LambdaEvent<Value>| {
         let attendance = Arc::clone(&attendance);
         async move {

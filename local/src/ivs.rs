@@ -6,7 +6,7 @@
 //! the life of a token, a list of an unknown session), what it answers here is one possibility; nothing should depend
 //! on it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,8 @@ type Shared = Arc<Mutex<World>>;
 pub struct World {
     pub region: String,
     pub quota: Quota,
+    /// The operations that the caller's role does not allow.
+    pub denied: BTreeSet<String>,
     /// Sessions by stage ARN and session id.
     pub sessions: BTreeMap<(String, String), Session>,
     /// Every request so far.
@@ -134,6 +136,7 @@ impl Ivs {
         let shared: Shared = Arc::new(Mutex::new(World {
             region: region.to_owned(),
             quota: Quota::Bucket,
+            denied: BTreeSet::new(),
             sessions: BTreeMap::new(),
             calls: Vec::new(),
             walks: HashMap::new(),
@@ -252,6 +255,10 @@ impl World {
         }
         self.check_signature(headers)?;
         self.take_from_quota(operation)?;
+        if self.denied.contains(operation) {
+            let message = format!("User is not authorized to perform: ivs:{operation}");
+            return Err(refusal(403, "AccessDeniedException", message));
+        }
         match operation {
             "GetStageSession" => self.get_stage_session(body),
             _ => self.list_participants(body),

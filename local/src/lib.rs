@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::function::{Answer, Function};
 use crate::ivs::Ivs;
@@ -58,6 +59,22 @@ impl Stack {
         let log: PathBuf = folder.join("function.log");
         let function = Function::start(bootstrap, REGION, &variables, log).await?;
         Ok(Self { ivs, s3, function })
+    }
+
+    /// Starts everything in a folder of its own below `parent`, which lives as long as the value beside the stack.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub async fn temporary(
+        bootstrap: &Path,
+        parent: &Path,
+        settings: &[(&str, &str)],
+    ) -> io::Result<(Self, TempDir)> {
+        let folder = tempfile::tempdir_in(parent)?;
+        Ok((
+            Self::start(bootstrap, folder.path(), settings).await?,
+            folder,
+        ))
     }
 
     /// Invokes the function with Lambda's whole time-out.

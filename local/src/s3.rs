@@ -54,15 +54,17 @@ impl S3 {
         let record = Arc::clone(&requests);
         // Conditions and writes of `s3s-fs` are two steps; as in S3, nobody may come in between.
         let puts = Arc::new(tokio::sync::Mutex::new(()));
+        let known = bucket.to_owned();
         let app = Router::new().fallback(move |request: Request| {
             let (service, record, puts) = (service.clone(), Arc::clone(&record), Arc::clone(&puts));
+            let known = known.clone();
             async move {
                 let _turn = if request.method() == "PUT" {
                     Some(puts.lock().await)
                 } else {
                     None
                 };
-                answer(service, &record, request).await
+                answer(service, &known, &record, request).await
             }
         });
         let (root, bucket) = (root.to_owned(), bucket.to_owned());
@@ -140,7 +142,7 @@ impl S3 {
     }
 }
 
-async fn answer(service: S3Service, record: &Requests, request: Request) -> Response {
+async fn answer(service: S3Service, bucket: &str, record: &Requests, request: Request) -> Response {
     let (method, path) = (
         request.method().to_string(),
         request.uri().path().to_owned(),
@@ -149,10 +151,15 @@ async fn answer(service: S3Service, record: &Requests, request: Request) -> Resp
         header(request.headers(), "if-match"),
         header(request.headers(), "if-none-match"),
     );
-    let response = service.call(request.map(s3s::Body::http_body_unsync)).await;
-    let response = match response {
-        Ok(response) => response.map(Body::new),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
+    let response = if path.split('/').nth(1) == Some(bucket) {
+        match service.call(request.map(s3s::Body::http_body_unsync)).await {
+            Ok(response) => response.map(Body::new),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
+        }
+    } else {
+        // `s3s-fs` would make the folder.
+        let xml = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+        (StatusCode::NOT_FOUND, xml).into_response()
     };
     let status = response.status().as_u16();
     let request = S3Request {

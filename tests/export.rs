@@ -1,0 +1,944 @@
+//! The real binary on the local stack, over sockets: what a session becomes, and what a failure leaves.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Days, TimeDelta, Utc};
+use ivs_attendance_local::ivs::{Participant, Quota, Session, timestamp};
+use ivs_attendance_local::scene::audience;
+use ivs_attendance_local::{REGION, Stack};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const BOOTSTRAP: &str = env!("CARGO_BIN_EXE_ivs-attendance");
+const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
+const SESSION: &str = "st-1CVugbu2cf2n8";
+
+async fn stack(settings: &[(&str, &str)]) -> (Stack, TempDir) {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    Stack::temporary(Path::new(BOOTSTRAP), parent, settings)
+        .await
+        .unwrap()
+}
+
+/// The time now, as the function's own clock has it.
+fn now() -> DateTime<Utc> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the function under test reads the real clock"
+    )]
+    SystemTime::now().into()
+}
+
+/// A session of so many people that ended so many minutes ago, after half an hour.
+fn ended(people: usize, minutes_ago: i64) -> Session {
+    let end = now() - TimeDelta::minutes(minutes_ago);
+    let start = end - TimeDelta::minutes(30);
+    Session {
+        start_time: Some(start),
+        end_time: Some(end),
+        participants: audience(people, start),
+    }
+}
+
+fn request() -> Value {
+    json!({ "stage_arn": STAGE, "session_id": SESSION })
+}
+
+fn event(name: &str) -> Value {
+    let text = std::fs::read_to_string(format!("events/{name}.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn hint(stage_arn: &str, session_id: &str, time: DateTime<Utc>) -> Value {
+    let mut event = event("participant-unpublished");
+    event["resources"] = json!([stage_arn]);
+    event["detail"]["session_id"] = session_id.into();
+    event["time"] = timestamp(time).into();
+    event
+}
+
+fn message(id: &str, body: &Value) -> Value {
+    json!({ "messageId": id, "eventSource": "aws:sqs", "body": body.to_string() })
+}
+
+/// A file as pyarrow reads it.
+fn read(stack: &Stack, key: &str) -> Value {
+    let python = Path::new(".venv/bin/python3");
+    assert!(
+        python.exists(),
+        "pyarrow is missing; `make test` installs it"
+    );
+    let output = Command::new(python)
+        .arg("tests/read_parquet.py")
+        .arg(stack.s3.path(key))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn puts(stack: &Stack) -> usize {
+    stack
+        .s3
+        .requests()
+        .iter()
+        .filter(|request| request.method == "PUT")
+        .count()
+}
+
+/// What the emulator knows of a session, in the shape in which a file should have it.
+fn expected(session: &Session, stage_arn: &str, session_id: &str) -> Vec<Value> {
+    let millis = |time: DateTime<Utc>| time.format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string();
+    let mut participants = session.participants.clone();
+    let time = |who: &Participant| {
+        Some(
+            who.first_join_time
+                .as_ref()?
+                .parse::<DateTime<Utc>>()
+                .unwrap()
+                .timestamp_millis(),
+        )
+    };
+    participants.sort_by_key(|who| (time(who).is_none(), time(who), who.participant_id.clone()));
+    let row = |who: &Participant| {
+        let join = who
+            .first_join_time
+            .as_ref()
+            .map(|time| millis(time.parse().unwrap()));
+        json!({
+            "stage_arn": stage_arn,
+            "session_id": session_id,
+            "session_start_time": millis(session.start_time.unwrap()),
+            "session_end_time": millis(session.end_time.unwrap()),
+            "participant_id": who.participant_id,
+            "user_id": who.user_id,
+            "state": who.state,
+            "first_join_time": join,
+            "published": who.published.unwrap_or(false),
+            "recording_state": who.recording_state,
+            "replication_type": who.replication_type,
+            "replication_state": who.replication_state,
+            "source_stage_arn": who.source_stage_arn,
+            "source_session_id": who.source_session_id,
+            "redundant_ingest": who.redundant_ingest.unwrap_or(false),
+            "ingest_configuration_arn": who.ingest_configuration_arn,
+        })
+    };
+    participants.iter().map(row).collect()
+}
+
+#[tokio::test]
+async fn a_hint_exports_the_session_and_every_value_is_what_ivs_said() {
+    let (mut stack, _folder) = stack(&[]).await;
+    let mut session = ended(3, 5);
+    let person = |id: &str| Participant {
+        participant_id: Some(id.to_owned()),
+        ..Participant::default()
+    };
+    session.participants.extend([
+        // Every member, in values of tomorrow, beside members that nobody knows yet.
+        Participant {
+            user_id: Some("🦀 \"quoted\"\nand, broken; '".to_owned()),
+            state: Some("TELEPORTED".to_owned()),
+            first_join_time: Some("2025-11-18T16:40:32.123999999Z".to_owned()),
+            published: Some(true),
+            recording_state: Some("PAUSED".to_owned()),
+            replication_type: Some("REPLICA".to_owned()),
+            replication_state: Some("ACTIVE".to_owned()),
+            source_stage_arn: Some(format!("{STAGE}0")),
+            source_session_id: Some("st-0CVugbu2cf2n8".to_owned()),
+            redundant_ingest: Some(true),
+            ingest_configuration_arn: Some(
+                "arn:aws:ivs:us-west-2:123456789012:ingest-configuration/a".to_owned(),
+            ),
+            more: json!({ "mood": { "now": ["curious"] } })
+                .as_object()
+                .unwrap()
+                .clone(),
+            ..person("tomorrow")
+        },
+        // Empty is not absent.
+        Participant {
+            user_id: Some(String::new()),
+            ..person("empty")
+        },
+        person("bare"),
+        Participant {
+            first_join_time: Some("2025-11-18T16:40:32Z".to_owned()),
+            ..person("exact")
+        },
+    ]);
+    stack.ivs.world().put(STAGE, SESSION, session.clone());
+
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    let key = format!(
+        "participants/dt={}/AbCdef1G2hij_{SESSION}.parquet",
+        session.start_time.unwrap().date_naive()
+    );
+    assert_eq!(
+        report,
+        json!({
+            "stage_arn": STAGE, "session_id": SESSION, "outcome": "exported", "calls": 2,
+            "key": key, "participants": 7,
+        })
+    );
+    assert_eq!(stack.s3.keys(), [key.as_str()]);
+    assert_eq!(
+        read(&stack, &key)["rows"],
+        json!(expected(&session, STAGE, SESSION))
+    );
+}
+
+#[tokio::test]
+async fn the_files_schema_is_the_designs_to_a_stranger() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+    stack.invoke(request()).await.unwrap();
+    let file = read(&stack, &stack.s3.keys()[0]);
+    let (string, time, flag) = ("string", "timestamp[ms, tz=UTC]", "bool");
+    assert_eq!(
+        file["arrow"],
+        json!({
+            "stage_arn": string, "session_id": string, "session_start_time": time, "session_end_time": time,
+            "participant_id": string, "user_id": string, "state": string, "first_join_time": time,
+            "published": flag, "recording_state": string, "replication_type": string,
+            "replication_state": string, "source_stage_arn": string, "source_session_id": string,
+            "redundant_ingest": flag, "ingest_configuration_arn": string,
+        })
+    );
+    let time = file["parquet"]["first_join_time"].as_str().unwrap();
+    assert!(
+        time.starts_with("INT64 Timestamp(isAdjustedToUTC=true, timeUnit=milliseconds"),
+        "{time}"
+    );
+    assert_eq!(file["codecs"], json!(["ZSTD"]));
+}
+
+#[tokio::test]
+async fn three_pages_become_one_object_and_a_second_delivery_lists_nothing() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(250, 5));
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    assert_eq!(
+        (&report["participants"], &report["calls"]),
+        (&json!(250), &json!(4))
+    );
+    let key = stack.s3.keys().pop().unwrap();
+    let ids = |file: &Value| {
+        let rows = file["rows"].as_array().unwrap().clone();
+        rows.into_iter()
+            .map(|row| row["participant_id"].as_str().unwrap().to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(ids(&read(&stack, &key)).len(), 250);
+
+    let (listed, put) = (stack.ivs.count("ListParticipants"), puts(&stack));
+    assert_eq!((listed, put), (3, 1));
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    assert_eq!(report["outcome"], "up_to_date");
+    assert_eq!(
+        (&report["participants"], &report["calls"], &report["key"]),
+        (&json!(250), &json!(1), &json!(key))
+    );
+    assert_eq!(
+        (stack.ivs.count("ListParticipants"), puts(&stack)),
+        (listed, put)
+    );
+}
+
+#[tokio::test]
+async fn the_same_session_listed_anew_gives_the_same_bytes() {
+    let session = ended(250, 5);
+    let mut files = Vec::new();
+    for _ in 0..2 {
+        let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1000")]).await;
+        stack.ivs.world().quota = Quota::Off;
+        stack.ivs.world().put(STAGE, SESSION, session.clone());
+        // Moves the emulator on, so that it lists in another order.
+        for _ in 0..files.len() {
+            stack
+                .invoke(json!({ "stage_arn": STAGE, "session_id": "st-0000000000000" }))
+                .await
+                .unwrap();
+        }
+        stack.invoke(request()).await.unwrap();
+        let first = stack
+            .ivs
+            .world()
+            .calls
+            .iter()
+            .rfind(|call| call.operation == "ListParticipants")
+            .cloned();
+        files.push((
+            stack.s3.read(&stack.s3.keys()[0]),
+            first.unwrap().body["nextToken"].clone(),
+        ));
+    }
+    assert_ne!(
+        files[0].1, files[1].1,
+        "the two were paged through in different orders"
+    );
+    assert_eq!(files[0].0, files[1].0);
+}
+
+#[tokio::test]
+async fn an_ended_session_that_nobody_joined_is_a_file_of_zero_rows() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(0, 5));
+    let report = stack.invoke(request()).await.unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["participants"]),
+        (&json!("exported"), &json!(0))
+    );
+    let file = read(&stack, &stack.s3.keys()[0]);
+    assert_eq!(file["rows"], json!([]));
+    assert_eq!(file["arrow"].as_object().unwrap().len(), 16);
+}
+
+#[tokio::test]
+async fn a_live_session_is_left_alone() {
+    let (mut stack, _folder) = stack(&[]).await;
+    let session = Session {
+        end_time: None,
+        ..ended(7, 0)
+    };
+    stack.ivs.world().put(STAGE, SESSION, session);
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    assert_eq!(
+        report,
+        json!({ "stage_arn": STAGE, "session_id": SESSION, "outcome": "still_live", "calls": 1 })
+    );
+    assert_eq!(
+        (stack.s3.keys(), stack.ivs.count("ListParticipants")),
+        (vec![], 0)
+    );
+}
+
+#[tokio::test]
+async fn a_recording_that_ended_is_a_hint_too() {
+    let (mut stack, _folder) = stack(&[]).await;
+    let (stage, session) = (
+        "arn:aws:ivs:us-west-2:123456789012:stage/Kq8Zr2TnWx4v",
+        "st-9PdXkqL3vZ7a0",
+    );
+    stack.ivs.world().put(stage, session, ended(2, 5));
+    assert_eq!(
+        stack.invoke(event("recording-end")).await.unwrap()["outcome"],
+        "exported"
+    );
+}
+
+/// Payloads that name no stage session of this region, and what the error must quote.
+fn invalid_payloads() -> Vec<(Value, &'static str, &'static str)> {
+    let with = |change: fn(&mut Value)| {
+        let mut event = event("participant-unpublished");
+        change(&mut event);
+        event
+    };
+    let in_frankfurt = STAGE.replace(REGION, "eu-central-1");
+    vec![
+        (
+            event("composition-session-end"),
+            "detail-type",
+            "IVS Composition State Change",
+        ),
+        (
+            event("stream-session-ended"),
+            "detail-type",
+            "IVS Stream State Change",
+        ),
+        (
+            with(|event| event["source"] = "aws.ec2".into()),
+            "source",
+            "aws.ec2",
+        ),
+        (
+            with(|event| event["source"] = Value::Null),
+            "source",
+            "\"\"",
+        ),
+        (
+            with(|event| event["resources"] = json!([])),
+            "resources[0]",
+            "arn:aws:ivs:REGION:ACCOUNT:stage/ID",
+        ),
+        (
+            with(|event| event["resources"] = json!(["arn:aws:ivs:x"])),
+            "resources[0]",
+            "arn:aws:ivs:x",
+        ),
+        (
+            with(|event| event["detail"]["session_id"] = "st-ZyXwvu1T2s".into()),
+            "detail.session_id",
+            "st-ZyXwvu1T2s",
+        ),
+        (
+            with(|event| event["detail"] = json!({})),
+            "detail.session_id",
+            "16 characters",
+        ),
+        (
+            with(|event| event["detail"] = "no object".into()),
+            "event",
+            "must be an EventBridge event",
+        ),
+        (json!({ "stage_arn": STAGE }), "session_id", "16 characters"),
+        (
+            json!({ "session_id": SESSION }),
+            "stage_arn",
+            "arn:aws:ivs:REGION:ACCOUNT:stage/ID",
+        ),
+        (
+            json!({ "stage_arn": 7, "session_id": SESSION }),
+            "request",
+            "expected a string",
+        ),
+        (
+            json!({ "stage_arn": STAGE, "session_id": SESSION, "dryrun": true }),
+            "request",
+            "dryrun",
+        ),
+        (
+            json!({ "stage_arn": in_frankfurt, "session_id": SESSION }),
+            "stage_arn",
+            "us-west-2",
+        ),
+        (
+            json!({ "stage_arn": STAGE, "session_id": SESSION, "rewrite_before": "soon" }),
+            "rewrite_before",
+            "soon",
+        ),
+        (
+            json!({ "stage_arn": STAGE, "session_id": SESSION, "rewrite_before": "2999-01-01T00:00:00Z" }),
+            "rewrite_before",
+            "must not lie in the future",
+        ),
+        (json!({ "stage": STAGE }), "payload", "stage"),
+        (json!([]), "payload", "JSON object"),
+        (
+            json!({ "Records": [{ "eventSource": "aws:s3" }] }),
+            "Records[].messageId",
+            "must be there",
+        ),
+        (json!({ "Records": "none" }), "Records", "SQS batch"),
+    ]
+}
+
+#[tokio::test]
+async fn what_names_no_stage_session_is_quoted_with_the_rule_before_any_call() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+    for (payload, field, quoted) in invalid_payloads() {
+        let failure = stack.invoke(payload.clone()).await.unwrap_err();
+        assert_eq!(failure.error_type, "InvalidEvent", "{payload}");
+        assert!(
+            failure.message.starts_with(field),
+            "{payload}: {}",
+            failure.message
+        );
+        assert!(
+            failure.message.contains(quoted),
+            "{payload}: {}",
+            failure.message
+        );
+        assert!(
+            failure.message.contains("must"),
+            "{payload}: {}",
+            failure.message
+        );
+    }
+    assert_eq!(stack.ivs.world().calls.len(), 0);
+    assert_eq!(stack.s3.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn members_that_events_will_gain_are_ignored() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+    let mut event = hint(STAGE, SESSION, now());
+    event["detail"]["mood"] = "curious".into();
+    event["detail"]["replica"] = true.into();
+    event["trace-header"] = json!({});
+    assert_eq!(stack.invoke(event).await.unwrap()["outcome"], "exported");
+}
+
+#[tokio::test]
+async fn a_batch_looks_at_each_session_once_and_one_bad_message_fails_alone() {
+    let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1000")]).await;
+    let sessions = ["st-1000000000000", "st-2000000000000", "st-3000000000000"];
+    for (people, session) in sessions.iter().enumerate() {
+        stack.ivs.world().put(STAGE, session, ended(people, 5));
+    }
+    let body = |index: usize| match index {
+        3 => json!({ "stage_arn": STAGE, "session_id": "st-ZyXwvu1T2s" }),
+        4 => json!({ "stage_arn": STAGE, "session_id": sessions[1] }),
+        index => hint(STAGE, sessions[index % 3], now()),
+    };
+    let records: Vec<_> = (0..10)
+        .map(|index| message(&format!("m{index}"), &body(index)))
+        .collect();
+    let answer = stack.invoke(json!({ "Records": records })).await.unwrap();
+    assert_eq!(
+        answer,
+        json!({ "batchItemFailures": [{ "itemIdentifier": "m3" }] })
+    );
+    assert_eq!(stack.s3.keys().len(), 3);
+    assert_eq!(
+        (
+            stack.ivs.count("GetStageSession"),
+            stack.ivs.count("ListParticipants")
+        ),
+        (3, 3)
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_fails_fails_all_its_messages_and_no_others() {
+    let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1000")]).await;
+    let broken = Session {
+        start_time: None,
+        ..ended(3, 5)
+    };
+    stack.ivs.world().put(STAGE, SESSION, broken);
+    stack
+        .ivs
+        .world()
+        .put(STAGE, "st-2000000000000", ended(3, 5));
+    let (bad, good) = (request(), hint(STAGE, "st-2000000000000", now()));
+    let records = [
+        message("a", &bad),
+        message("b", &good),
+        message("c", &bad),
+        json!({ "messageId": "d", "body": "{" }),
+    ];
+    let answer = stack.invoke(json!({ "Records": records })).await.unwrap();
+    let failures = ["a", "c", "d"].map(|id| json!({ "itemIdentifier": id }));
+    assert_eq!(answer, json!({ "batchItemFailures": failures }));
+    assert_eq!(stack.s3.keys().len(), 1);
+
+    let logged: Vec<_> = stack
+        .function
+        .log_lines()
+        .into_iter()
+        .filter(|line| line["level"] == "ERROR")
+        .collect();
+    let logged: Vec<_> = logged
+        .iter()
+        .map(|line| (line["message_id"].as_str(), line["error_type"].as_str()))
+        .collect();
+    assert_eq!(
+        logged,
+        [
+            (Some("d"), Some("InvalidEvent")),
+            (Some("a"), Some("IvsUnavailable")),
+            (Some("c"), Some("IvsUnavailable")),
+        ],
+        "each failed message once"
+    );
+}
+
+#[tokio::test]
+async fn a_second_look_an_hour_after_the_end_adds_who_was_missing_and_drops_nobody() {
+    let (mut stack, _folder) = stack(&[]).await;
+    // It ended 61 minutes ago. The first listing lacks 3 of 20, and its object is dated one minute after the end.
+    let session = ended(20, 61);
+    let lacking = |names: [usize; 3]| {
+        let mut session = session.clone();
+        session.participants.retain(|who| {
+            !names
+                .iter()
+                .any(|n| who.participant_id == Some(format!("p{n:011}")))
+        });
+        session
+    };
+    stack.ivs.world().put(STAGE, SESSION, lacking([2, 11, 19]));
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["participants"]),
+        (&json!("exported"), &json!(17))
+    );
+    let key = stack.s3.keys().pop().unwrap();
+    stack
+        .s3
+        .set_last_modified(&key, (now() - TimeDelta::minutes(60)).into());
+
+    // The second listing has those 3, but lacks one of the first.
+    stack.ivs.world().put(STAGE, SESSION, lacking([7, 7, 7]));
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["participants"]),
+        (&json!("confirmed"), &json!(20))
+    );
+    assert_eq!(
+        read(&stack, &key)["rows"],
+        json!(expected(&session, STAGE, SESSION))
+    );
+
+    let listed = stack.ivs.count("ListParticipants");
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["participants"]),
+        (&json!("up_to_date"), &json!(20))
+    );
+    assert_eq!(
+        (stack.ivs.count("ListParticipants"), puts(&stack)),
+        (listed, 2)
+    );
+}
+
+#[tokio::test]
+async fn an_export_late_enough_is_the_only_one() {
+    let (mut stack, _folder) = stack(&[("CONFIRM_AFTER_MINUTES", "3")]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+    assert_eq!(
+        stack.invoke(request()).await.unwrap()["outcome"],
+        "exported"
+    );
+    assert_eq!(
+        stack.invoke(request()).await.unwrap()["outcome"],
+        "up_to_date"
+    );
+    assert_eq!(stack.ivs.count("ListParticipants"), 1);
+}
+
+#[tokio::test]
+async fn a_rewrite_lists_once_more_and_the_fresh_row_replaces_the_stored_one() {
+    let (mut stack, _folder) = stack(&[]).await;
+    let mut session = ended(3, 5);
+    session.participants[0].state = Some("ZOMBIE".to_owned());
+    stack.ivs.world().put(STAGE, SESSION, session.clone());
+    stack.invoke(request()).await.unwrap();
+    let key = stack.s3.keys().pop().unwrap();
+    stack
+        .s3
+        .set_last_modified(&key, (now() - TimeDelta::minutes(2)).into());
+
+    // By the merge alone ZOMBIE would stay, since a value newer than the SDK is further along.
+    session.participants[0].state = Some("DISCONNECTED".to_owned());
+    let unlisted = session.participants.pop().unwrap();
+    stack.ivs.world().put(STAGE, SESSION, session.clone());
+    let mut rewrite = request();
+    rewrite["rewrite_before"] = timestamp(now() - TimeDelta::minutes(1)).into();
+    assert_eq!(
+        stack.invoke(rewrite.clone()).await.unwrap()["outcome"],
+        "rewritten"
+    );
+    session.participants.push(unlisted);
+    assert_eq!(
+        read(&stack, &key)["rows"],
+        json!(expected(&session, STAGE, SESSION))
+    );
+    assert_eq!(
+        stack.invoke(rewrite).await.unwrap()["outcome"],
+        "up_to_date"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_ivs_forgot_is_gone_unless_its_file_is_there() {
+    let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1000")]).await;
+    stack.ivs.world().quota = Quota::Off;
+    let session = ended(3, 5);
+    let day = session.start_time.unwrap();
+    stack.ivs.world().put(STAGE, SESSION, session);
+    stack.invoke(request()).await.unwrap();
+    let key = stack.s3.keys().pop().unwrap();
+    stack.ivs.world().sessions.clear();
+
+    for (days, outcome) in [
+        (0, "up_to_date"),
+        (1, "up_to_date"),
+        (2, "up_to_date"),
+        (3, "gone"),
+    ] {
+        let report = stack
+            .invoke(hint(STAGE, SESSION, day + Days::new(days)))
+            .await
+            .unwrap();
+        assert_eq!(
+            report["outcome"], outcome,
+            "hinted {days} days after the start"
+        );
+        let known = if outcome == "gone" {
+            Value::Null
+        } else {
+            key.clone().into()
+        };
+        assert_eq!(report["key"], known);
+    }
+    let unknown = json!({ "stage_arn": STAGE, "session_id": "st-0000000000000" });
+    assert_eq!(stack.invoke(unknown).await.unwrap()["outcome"], "gone");
+    assert_eq!(stack.s3.keys(), [key]);
+}
+
+#[tokio::test]
+async fn calls_of_an_operation_keep_their_distance() {
+    let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "4")]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(500, 5));
+    stack.invoke(request()).await.unwrap();
+    let world = stack.ivs.world();
+    let calls: Vec<_> = world
+        .calls
+        .iter()
+        .filter(|call| call.operation == "ListParticipants")
+        .collect();
+    assert_eq!(calls.len(), 5);
+    let whole = calls[4].at - calls[0].at;
+    assert!(
+        whole >= Duration::from_millis(950),
+        "5 calls at 4 a second within {whole:?}"
+    );
+    assert!(
+        calls
+            .iter()
+            .all(|call| call.status == 200 && call.body["maxResults"] == 100)
+    );
+}
+
+#[tokio::test]
+async fn a_quota_that_others_use_up_costs_time_and_no_row() {
+    // At this pace the function alone asks far too often; the emulator answers with throttles.
+    let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "50")]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(1000, 5));
+    let report = stack.invoke(request()).await.unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["participants"]),
+        (&json!("exported"), &json!(1000))
+    );
+    let throttled = stack
+        .ivs
+        .world()
+        .calls
+        .iter()
+        .filter(|call| call.status == 429)
+        .count();
+    assert!(throttled > 0);
+    assert_eq!(report["calls"], 11 + throttled, "retries are calls, too");
+    let lines = stack.function.log_lines();
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line["throttled"] == "ListParticipants")
+            .count(),
+        throttled
+    );
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named_at_once() {
+    for operation in ["GetStageSession", "ListParticipants"] {
+        let (mut stack, _folder) = stack(&[]).await;
+        stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+        stack.ivs.world().denied.insert(operation.to_owned());
+        let failure = stack.invoke(request()).await.unwrap_err();
+        assert_eq!(failure.error_type, "AccessDenied");
+        assert!(
+            failure
+                .message
+                .starts_with(&format!("{operation} on session {SESSION} of {STAGE}")),
+            "{}",
+            failure.message
+        );
+        assert_eq!((stack.ivs.count(operation), stack.s3.keys()), (1, vec![]));
+    }
+}
+
+#[tokio::test]
+async fn an_s3_that_refuses_the_role_is_named_with_the_object() {
+    let (mut stack, _folder) = stack(&[("AWS_SECRET_ACCESS_KEY", "wrong")]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+    let failure = stack.invoke(request()).await.unwrap_err();
+    assert_eq!(failure.error_type, "AccessDenied");
+    assert!(
+        failure
+            .message
+            .starts_with("HeadObject on s3://attendance-lake/participants/dt="),
+        "{}",
+        failure.message
+    );
+    assert_eq!(stack.ivs.count("ListParticipants"), 0);
+}
+
+#[tokio::test]
+async fn a_bucket_that_does_not_exist_is_a_lake_error_and_no_race() {
+    let (mut stack, _folder) = stack(&[("BUCKET", "another-lake"), ("PREFIX", "video/")]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+    let failure = stack.invoke(request()).await.unwrap_err();
+    assert_eq!(failure.error_type, "LakeWrite");
+    assert!(
+        failure
+            .message
+            .starts_with("PutObject of s3://another-lake/video/participants/dt="),
+        "{}",
+        failure.message
+    );
+    assert!(
+        failure.message.contains("NoSuchBucket"),
+        "{}",
+        failure.message
+    );
+    assert_eq!(puts(&stack), 1);
+}
+
+#[tokio::test]
+async fn an_object_that_is_no_file_of_ours_is_an_error_and_stays() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 61));
+    stack.invoke(request()).await.unwrap();
+    let key = stack.s3.keys().pop().unwrap();
+    std::fs::write(stack.s3.path(&key), "dt,people\n").unwrap();
+    stack
+        .s3
+        .set_last_modified(&key, (now() - TimeDelta::minutes(60)).into());
+    let failure = stack.invoke(request()).await.unwrap_err();
+    assert_eq!(failure.error_type, "LakeWrite");
+    assert!(failure.message.contains(&key), "{}", failure.message);
+    assert_eq!(stack.s3.read(&key), "dt,people\n");
+}
+
+#[tokio::test]
+async fn a_session_without_a_start_time_is_an_error() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(
+        STAGE,
+        SESSION,
+        Session {
+            start_time: None,
+            ..ended(3, 5)
+        },
+    );
+    let failure = stack.invoke(request()).await.unwrap_err();
+    assert_eq!(failure.error_type, "IvsUnavailable");
+    assert!(
+        failure.message.contains("has no startTime"),
+        "{}",
+        failure.message
+    );
+    assert_eq!(stack.s3.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn time_that_runs_out_leaves_nothing_and_says_so() {
+    let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1")]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(900, 5));
+    let failure = stack
+        .function
+        .invoke(request(), Duration::from_secs(3))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.error_type, "OutOfTime");
+    assert!(
+        failure
+            .message
+            .starts_with(&format!("ListParticipants for session {SESSION}")),
+        "{}",
+        failure.message
+    );
+    assert_eq!((stack.s3.keys(), puts(&stack)), (vec![], 0));
+}
+
+#[tokio::test]
+async fn of_a_batch_what_time_was_left_for_is_done_and_the_rest_comes_again() {
+    let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1")]).await;
+    stack
+        .ivs
+        .world()
+        .put(STAGE, "st-1000000000000", ended(3, 5));
+    stack
+        .ivs
+        .world()
+        .put(STAGE, "st-2000000000000", ended(900, 5));
+    stack
+        .ivs
+        .world()
+        .put(STAGE, "st-3000000000000", ended(3, 5));
+    let records = ["st-1000000000000", "st-2000000000000", "st-3000000000000"]
+        .map(|id| message(id, &hint(STAGE, id, now())));
+    let answer = stack
+        .function
+        .invoke(json!({ "Records": records }), Duration::from_secs(5))
+        .await
+        .unwrap();
+    let failures =
+        ["st-2000000000000", "st-3000000000000"].map(|id| json!({ "itemIdentifier": id }));
+    assert_eq!(answer, json!({ "batchItemFailures": failures }));
+    assert_eq!(stack.s3.keys().len(), 1);
+    assert_eq!(
+        stack.ivs.count("GetStageSession"),
+        2,
+        "the third was not begun"
+    );
+}
+
+#[tokio::test]
+async fn a_session_is_one_log_line_with_its_figures_and_without_people() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
+    let report = stack.invoke(hint(STAGE, SESSION, now())).await.unwrap();
+    stack
+        .invoke(hint(STAGE, "st-ZyXwvu1T2s", now()))
+        .await
+        .unwrap_err();
+    let lines = stack.function.log_lines();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    for member in [
+        "stage_arn",
+        "session_id",
+        "outcome",
+        "key",
+        "participants",
+        "calls",
+    ] {
+        assert_eq!(lines[0][member], report[member], "{member}");
+    }
+    assert_eq!(lines[0]["seconds_since_end"], 300);
+    assert!(lines[0]["milliseconds"].is_u64());
+    assert!(lines[0]["span"]["requestId"].is_string());
+    assert_eq!(lines[1]["error_type"], "InvalidEvent");
+    let printed = stack.function.printed();
+    assert!(
+        !printed.contains("viewer-")
+            && !printed.contains("user_id")
+            && !printed.contains("03JY4smU3eXc"),
+        "{printed}"
+    );
+}
+
+#[tokio::test]
+async fn every_put_has_a_condition() {
+    let (mut stack, _folder) = stack(&[]).await;
+    stack.ivs.world().put(STAGE, SESSION, ended(3, 61));
+    stack.invoke(request()).await.unwrap();
+    stack
+        .s3
+        .set_last_modified(&stack.s3.keys()[0], (now() - TimeDelta::minutes(60)).into());
+    stack.invoke(request()).await.unwrap();
+    let requests = stack.s3.requests();
+    let conditions: Vec<_> = requests
+        .iter()
+        .filter(|request| request.method == "PUT")
+        .map(|request| (request.if_none_match.as_deref(), request.if_match.is_some()))
+        .collect();
+    assert_eq!(conditions, [(Some("*"), false), (None, true)]);
+}
+
+#[test]
+fn a_function_without_its_settings_says_which_before_any_event() {
+    let output = Command::new(BOOTSTRAP)
+        .env_clear()
+        .env("AWS_REGION", REGION)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(line["error_type"], "InvalidSettings");
+    let rule = "the environment variable BUCKET is missing: must name the bucket of the lake";
+    assert_eq!(line["error"], rule);
+}
