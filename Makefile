@@ -24,7 +24,7 @@ serve: $(TOOLS) ## The local stack, kept up for events by hand
 	@target/debug/ivs-attendance-local serve .local/serve
 
 test: $(TOOLS) ## All tests: units, and the real binary on the local stack
-	cargo test --workspace
+	cargo test --workspace --locked
 
 check: $(TOOLS) ## Format, lints, documentation, template, guards
 	cargo fmt --all --check
@@ -34,6 +34,7 @@ check: $(TOOLS) ## Format, lints, documentation, template, guards
 	$(TOOLED) cfn-lint template.yaml
 	$(TOOLED) python3 tests/lint_translated.py template.yaml .local/translated.json
 	$(TOOLED) cfn-lint .local/translated.json
+	cargo test --locked --quiet --test repo
 
 build: $(TOOLS) ## The function for Lambda: an arm64 zip
 	@rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || { \

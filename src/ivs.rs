@@ -490,7 +490,7 @@ impl Intercept for Patience {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use aws_sdk_ivsrealtime::config::http::HttpResponse;
     use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionOutput;
     use aws_sdk_ivsrealtime::types::StageSession;
@@ -502,7 +502,7 @@ mod tests {
 
     use super::*;
 
-    fn name() -> SessionRef {
+    pub(crate) fn name() -> SessionRef {
         SessionRef {
             stage_arn: "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij"
                 .parse()
@@ -512,11 +512,11 @@ mod tests {
     }
 
     /// The real client with answers put in place of the service's, in their order.
-    fn ivs(rules: &[Rule]) -> Ivs {
+    pub(crate) fn ivs(rules: &[Rule]) -> Ivs {
         answered(RuleMode::Sequential, rules)
     }
 
-    fn answered(mode: RuleMode, rules: &[Rule]) -> Ivs {
+    pub(crate) fn answered(mode: RuleMode, rules: &[Rule]) -> Ivs {
         let pace = Arc::new(Pace::new(Duration::from_millis(500)));
         let patience = Patience::new(Arc::clone(&pace));
         let mut answers = MockResponseInterceptor::new().rule_mode(mode);
@@ -537,7 +537,7 @@ mod tests {
         }
     }
 
-    fn page(token: Option<&str>, ids: &[&str]) -> ListParticipantsOutput {
+    pub(crate) fn page(token: Option<&str>, ids: &[&str]) -> ListParticipantsOutput {
         let people = ids
             .iter()
             .map(|id| ParticipantSummary::builder().participant_id(*id).build());

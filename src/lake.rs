@@ -238,3 +238,17 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
 fn utc(time: SdkDateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.secs(), time.subsec_nanos())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A lake with this client in place of S3's.
+    pub(crate) fn lake(client: Client) -> Lake {
+        Lake {
+            client,
+            bucket: "lake".to_owned(),
+            prefix: String::new(),
+        }
+    }
+}

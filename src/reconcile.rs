@@ -296,3 +296,304 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionOutput;
+    use aws_sdk_ivsrealtime::primitives::DateTime as IvsTime;
+    use aws_sdk_ivsrealtime::types::StageSession;
+    use aws_sdk_s3::operation::get_object::GetObjectOutput;
+    use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+    use aws_sdk_s3::operation::put_object::PutObjectOutput;
+    use aws_sdk_s3::primitives::DateTime as S3Time;
+    use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+    use aws_smithy_types::body::SdkBody;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ivs::tests::{answered, name, page};
+    use crate::lake::tests::lake;
+
+    const START: i64 = 1_763_480_000;
+    const END: i64 = START + 1800;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn session() -> EndedSession {
+        EndedSession {
+            name: name(),
+            start_time: at(START),
+            end_time: at(END),
+        }
+    }
+
+    fn person(id: &str) -> Participant {
+        let (published, redundant_ingest) = (Some(false), Some(false));
+        Participant {
+            participant_id: Some(id.to_owned()),
+            published,
+            redundant_ingest,
+            ..Participant::default()
+        }
+    }
+
+    fn file(ids: &[&str]) -> Vec<u8> {
+        let rows = ids.iter().map(|id| person(id)).collect();
+        PARTICIPANTS
+            .encode(&session(), &PARTICIPANTS.merge(rows))
+            .unwrap()
+    }
+
+    fn ids(file: Vec<u8>) -> Vec<String> {
+        let rows = PARTICIPANTS.decode(Bytes::from(file)).unwrap().rows;
+        rows.into_iter()
+            .filter_map(|row| row.participant_id)
+            .collect()
+    }
+
+    /// What a PUT carried: If-None-Match, If-Match, the ids in the file.
+    type Sent = (Option<String>, Option<String>, Vec<String>);
+
+    /// An S3 whose object the function never catches: at each PUT it answers `answers`, one after the other, and the
+    /// last for ever; at each GET the file of `stored` with that many PUTs before it.
+    fn s3(
+        stored: &'static [Option<&'static [&'static str]>],
+        answers: &'static [(u16, &'static str)],
+    ) -> (Lake, Arc<Mutex<Vec<Sent>>>) {
+        let sent: Arc<Mutex<Vec<Sent>>> = Arc::default();
+        let state = move |sent: &Arc<Mutex<Vec<Sent>>>| {
+            stored[sent.lock().unwrap().len().min(stored.len() - 1)]
+        };
+        let etag =
+            |sent: &Arc<Mutex<Vec<Sent>>>| format!("\"after {} puts\"", sent.lock().unwrap().len());
+
+        let seen = Arc::clone(&sent);
+        let head =
+            mock!(aws_sdk_s3::Client::head_object).then_compute_response(move |_| {
+                match state(&seen) {
+                    Some(_) => MockResponse::Output(
+                        HeadObjectOutput::builder()
+                            .last_modified(S3Time::from_secs(END))
+                            .build(),
+                    ),
+                    None => MockResponse::Http(HttpResponse::new(
+                        404.try_into().unwrap(),
+                        SdkBody::empty(),
+                    )),
+                }
+            });
+        let seen = Arc::clone(&sent);
+        let get =
+            mock!(aws_sdk_s3::Client::get_object).then_compute_response(move |_| {
+                match state(&seen) {
+                    Some(ids) => MockResponse::Output(
+                        GetObjectOutput::builder()
+                            .e_tag(etag(&seen))
+                            .body(file(ids).into())
+                            .build(),
+                    ),
+                    None => MockResponse::Http(HttpResponse::new(
+                        404.try_into().unwrap(),
+                        SdkBody::from("<Error><Code>NoSuchKey</Code></Error>"),
+                    )),
+                }
+            });
+        let seen = Arc::clone(&sent);
+        let put = mock!(aws_sdk_s3::Client::put_object).then_compute_response(move |request| {
+            let body = request.body.bytes().unwrap().to_vec();
+            let conditions = (request.if_none_match.clone(), request.if_match.clone());
+            let mut sent = seen.lock().unwrap();
+            let (status, code) = answers[sent.len().min(answers.len() - 1)];
+            sent.push((conditions.0, conditions.1, ids(body)));
+            if status == 200 {
+                return MockResponse::Output(PutObjectOutput::builder().build());
+            }
+            let body = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
+            MockResponse::Http(HttpResponse::new(
+                status.try_into().unwrap(),
+                SdkBody::from(body),
+            ))
+        });
+        let client = mock_client!(
+            aws_sdk_s3,
+            RuleMode::MatchAny,
+            &[head, get, put],
+            |config| config.retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
+        );
+        (lake(client), sent)
+    }
+
+    async fn reconcile(
+        lake: Lake,
+        listed: &'static [&'static str],
+        now: i64,
+    ) -> Result<Report, Error> {
+        let find: Rule = mock!(aws_sdk_ivsrealtime::Client::get_stage_session).then_output(|| {
+            let session = StageSession::builder()
+                .start_time(IvsTime::from_secs(START))
+                .end_time(IvsTime::from_secs(END));
+            GetStageSessionOutput::builder()
+                .stage_session(session.build())
+                .build()
+        });
+        let list = mock!(aws_sdk_ivsrealtime::Client::list_participants)
+            .then_output(move || page(None, listed));
+        let ivs = answered(RuleMode::MatchAny, &[find, list]);
+        let reconciler = Reconciler {
+            ivs,
+            lake,
+            confirm_after: TimeDelta::minutes(60),
+        };
+        let request = Request {
+            session: name(),
+            hinted_at: None,
+            rewrite_before: None,
+        };
+        reconciler
+            .reconcile(&request, at(now), &Deadline::after(Duration::from_mins(15)))
+            .await
+    }
+
+    fn put(none_match: Option<&str>, matches: Option<&str>, ids: &[&str]) -> Sent {
+        let owned = |text: &str| text.to_owned();
+        (
+            none_match.map(owned),
+            matches.map(owned),
+            ids.iter().map(|id| owned(id)).collect(),
+        )
+    }
+
+    #[tokio::test]
+    async fn whoever_loses_the_race_adds_what_the_other_lacks() {
+        const ANSWERS: [&[(u16, &str)]; 2] = [
+            &[(412, "PreconditionFailed"), (200, "")],
+            &[(409, "ConditionalRequestConflict"), (200, "")],
+        ];
+        for answers in ANSWERS {
+            let code = answers[0].1;
+            let (lake, sent) = s3(&[None, Some(&["b", "c"])], answers);
+            let report = reconcile(lake, &["a", "b"], END + 300).await.unwrap();
+            assert_eq!(
+                (report.outcome, report.participants),
+                (Outcome::Exported, Some(3)),
+                "{code}"
+            );
+            let expected = [
+                put(Some("*"), None, &["a", "b"]),
+                put(None, Some("\"after 1 puts\""), &["a", "b", "c"]),
+            ];
+            assert_eq!(*sent.lock().unwrap(), expected, "{code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_race_lost_to_the_same_rows_is_up_to_date() {
+        let (lake, sent) = s3(
+            &[None, Some(&["a", "b", "c"])],
+            &[(412, "PreconditionFailed")],
+        );
+        let report = reconcile(lake, &["a", "b"], END + 300).await.unwrap();
+        assert_eq!(
+            (report.outcome, report.participants),
+            (Outcome::UpToDate, Some(3))
+        );
+        assert_eq!(sent.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_was_removed_meanwhile_is_put_anew_with_all_that_it_held() {
+        let (lake, sent) = s3(&[Some(&["b"]), None], &[(404, "NoSuchKey"), (200, "")]);
+        let report = reconcile(lake, &["a"], END + 3600).await.unwrap();
+        assert_eq!(
+            (report.outcome, report.participants),
+            (Outcome::Confirmed, Some(2))
+        );
+        let expected = [
+            put(None, Some("\"after 0 puts\""), &["a", "b"]),
+            put(Some("*"), None, &["a", "b"]),
+        ];
+        assert_eq!(*sent.lock().unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn five_lost_races_are_an_error() {
+        let stored: &'static [Option<&'static [&'static str]>] = &[
+            None,
+            Some(&["1"]),
+            Some(&["2"]),
+            Some(&["3"]),
+            Some(&["4"]),
+            Some(&["5"]),
+        ];
+        let (lake, sent) = s3(stored, &[(412, "PreconditionFailed")]);
+        let error = reconcile(lake, &["a"], END + 300).await.unwrap_err();
+        assert_eq!(error.error_type(), "LakeWrite");
+        assert!(
+            error.to_string().contains("5 conditional PUTs in a row"),
+            "{error}"
+        );
+        assert_eq!(sent.lock().unwrap().len(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_second_look_is_due_from_the_hour_and_only_if_the_object_is_older() {
+        let (lake, _) = s3(&[None], &[(200, "")]);
+        let reconciler = Reconciler {
+            ivs: answered(RuleMode::MatchAny, &[]),
+            lake,
+            confirm_after: TimeDelta::minutes(60),
+        };
+        let due = |modified: Option<i64>, rewrite_before: Option<i64>, now: i64| {
+            let (modified, rewrite_before) = (modified.map(at), rewrite_before.map(at));
+            reconciler.due(&session(), modified, rewrite_before, at(now))
+        };
+        let hour = END + 3600;
+        assert_eq!(due(None, None, END), Some(Outcome::Exported));
+        assert_eq!(due(Some(END), None, hour - 1), None);
+        assert_eq!(due(Some(END), None, hour), Some(Outcome::Confirmed));
+        assert_eq!(due(Some(hour - 1), None, hour), Some(Outcome::Confirmed));
+        assert_eq!(due(Some(hour), None, hour), None);
+        assert_eq!(due(Some(hour), None, hour + 86_400), None);
+        assert_eq!(due(Some(END), Some(END), END + 1), None);
+        assert_eq!(
+            due(Some(END), Some(END + 1), END + 1),
+            Some(Outcome::Rewritten)
+        );
+        assert_eq!(due(Some(END), Some(hour), hour), Some(Outcome::Rewritten));
+    }
+
+    /// Two functions see different lists of one session at the same time. Whichever puts first, the same bytes stay.
+    #[tokio::test]
+    async fn the_order_of_two_writers_decides_nothing() {
+        type Ids = &'static [&'static str];
+        const ONE: Ids = &["a", "b"];
+        const OTHER: Ids = &["b", "c"];
+        const WRITERS: [(Ids, &[Option<Ids>]); 2] =
+            [(ONE, &[None, Some(OTHER)]), (OTHER, &[None, Some(ONE)])];
+        for (mine, stored) in WRITERS {
+            let (lake, sent) = s3(stored, &[(412, "PreconditionFailed"), (200, "")]);
+            reconcile(lake, mine, END + 300).await.unwrap();
+            assert_eq!(sent.lock().unwrap()[1].2, ["a", "b", "c"]);
+        }
+    }
+
+    #[test]
+    fn a_log_line_and_a_report_name_an_outcome_alike() {
+        for outcome in [
+            Outcome::Exported,
+            Outcome::Confirmed,
+            Outcome::Rewritten,
+            Outcome::UpToDate,
+            Outcome::StillLive,
+            Outcome::Gone,
+        ] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
+    }
+}

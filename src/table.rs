@@ -176,12 +176,12 @@ pub const PARTICIPANTS: Table<Participant> = Table {
         },
         Column {
             name: "source_stage_arn",
-            comment: "Of a replica: ARN of the stage that it comes from (sourceStageArn)",
+            comment: "ARN of the stage that a replica comes from (sourceStageArn)",
             kind: Kind::Text(member!(source_stage_arn)),
         },
         Column {
             name: "source_session_id",
-            comment: "Of a replica: id of the session that it comes from (sourceSessionId)",
+            comment: "Id of the session that a replica comes from (sourceSessionId)",
             kind: Kind::Text(member!(source_session_id)),
         },
         Column {
@@ -600,12 +600,9 @@ mod tests {
                 row(|row| (row.state, row.published) = (Some("DISCONNECTED".into()), Some(false))),
             ),
         ] {
-            assert_eq!(
-                merge(&[&[behind.clone()], &[ahead.clone()]]),
-                [ahead.clone()],
-                "{behind:?}"
-            );
-            assert_eq!(merge(&[&[ahead.clone()], &[behind]]), [ahead]);
+            let (behind, ahead) = ([behind], [ahead]);
+            assert_eq!(merge(&[&behind, &ahead]), ahead, "{behind:?}");
+            assert_eq!(merge(&[&ahead, &behind]), ahead, "{behind:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! The real binary on the local stack, over sockets: what a session becomes, and what a failure leaves.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;

@@ -1,0 +1,347 @@
+//! What is written in more than one place agrees: the template with the code, README with the columns, each module
+//! with the one vocabulary that it speaks.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use ivs_attendance::config::Config;
+use ivs_attendance::event::{self, Work};
+use ivs_attendance::table::PARTICIPANTS;
+use serde_json::{Value, json};
+
+fn template() -> Value {
+    let python = Path::new(".venv/bin/python3");
+    assert!(
+        python.exists(),
+        "the template's tools are missing; `make test` installs them"
+    );
+    let output = Command::new(python)
+        .args(["tests/template_json.py", "template.yaml"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn properties<'a>(template: &'a Value, resource: &str) -> &'a Value {
+    let properties = &template["Resources"][resource]["Properties"];
+    assert!(
+        properties.is_object(),
+        "the template has a resource {resource}"
+    );
+    properties
+}
+
+/// A module's code without its unit tests, which may speak any vocabulary.
+fn module(name: &str) -> String {
+    let text = std::fs::read_to_string(format!("src/{name}")).unwrap();
+    text.split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap()
+        .split("#[cfg(test)]\npub(crate) mod tests")
+        .next()
+        .unwrap()
+        .to_owned()
+}
+
+fn modules() -> Vec<String> {
+    let files = std::fs::read_dir("src")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    files.collect()
+}
+
+#[test]
+fn the_glue_table_has_the_codes_columns() {
+    let template = template();
+    let table = &properties(&template, "ParticipantsTable")["TableInput"];
+    assert_eq!(table["Name"], PARTICIPANTS.name);
+    let column = |column: &ivs_attendance::table::Column<_>| json!({ "Name": column.name, "Type": column.athena_type(), "Comment": column.comment });
+    let expected: Vec<_> = PARTICIPANTS.columns.iter().map(column).collect();
+    let block: String = PARTICIPANTS
+        .columns
+        .iter()
+        .map(|column| {
+            format!(
+                "            - Name: {}\n              Type: {}\n              Comment: {}\n",
+                column.name,
+                column.athena_type(),
+                column.comment
+            )
+        })
+        .collect();
+    assert_eq!(
+        table["StorageDescriptor"]["Columns"],
+        json!(expected),
+        "paste into template.yaml:\n{block}"
+    );
+}
+
+#[test]
+fn readme_explains_the_codes_columns() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let table: String = PARTICIPANTS
+        .columns
+        .iter()
+        .map(|column| {
+            format!(
+                "| `{}` | {} | {} |\n",
+                column.name,
+                column.athena_type(),
+                column.comment
+            )
+        })
+        .collect();
+    assert!(readme.contains(&table), "paste into README.md:\n{table}");
+}
+
+/// The variables that the code asks for, besides those of Lambda and the SDK.
+fn variables() -> BTreeSet<String> {
+    let asked = RefCell::new(BTreeSet::new());
+    let lookup = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        ["BUCKET", "AWS_REGION"]
+            .contains(&name)
+            .then(|| "value".to_owned())
+    };
+    Config::parse(lookup).unwrap();
+    asked
+        .into_inner()
+        .into_iter()
+        .filter(|name| !name.starts_with("AWS_"))
+        .collect()
+}
+
+#[test]
+fn the_template_sets_every_variable_that_the_code_asks_for() {
+    let template = template();
+    let set = &properties(&template, "Function")["Environment"]["Variables"];
+    let set: BTreeSet<_> = set.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(set, variables());
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    for variable in variables() {
+        assert!(
+            readme.contains(&format!("| `{variable}` |")),
+            "README explains {variable}"
+        );
+    }
+}
+
+#[test]
+fn the_templates_defaults_are_the_codes() {
+    let template = template();
+    let config = Config::parse(|name| {
+        ["BUCKET", "AWS_REGION"]
+            .contains(&name)
+            .then(|| "value".to_owned())
+    })
+    .unwrap();
+    let default = |parameter: &str| template["Parameters"][parameter]["Default"].clone();
+    assert_eq!(default("CallsPerSecond"), json!(2));
+    assert!((config.calls_per_second - 2.0).abs() < f64::EPSILON);
+    assert_eq!(
+        default("ConfirmAfterMinutes"),
+        json!(config.confirm_after.num_minutes())
+    );
+    assert_eq!(default("Prefix"), json!(config.prefix));
+}
+
+#[test]
+fn the_rule_asks_for_hints_and_for_nothing_that_the_code_refuses() {
+    let template = template();
+    let pattern = &properties(&template, "HintRule")["EventPattern"];
+    for (name, wanted) in [
+        ("participant-unpublished", true),
+        ("participant-unpublished-live", true),
+        ("recording-end", true),
+        ("composition-session-end", false),
+        ("stream-session-ended", false),
+    ] {
+        let event: Value =
+            serde_json::from_str(&std::fs::read_to_string(format!("events/{name}.json")).unwrap())
+                .unwrap();
+        assert_eq!(matches(pattern, &event), wanted, "{name}");
+        let accepted = event::parse(event, "us-west-2", chrono::DateTime::UNIX_EPOCH);
+        assert_eq!(matches!(accepted, Ok(Work::Session(_))), wanted, "{name}");
+    }
+}
+
+/// EventBridge's matching of exact values, which is all that the rule uses.
+fn matches(pattern: &Value, event: &Value) -> bool {
+    match pattern {
+        Value::Object(members) => members
+            .iter()
+            .all(|(name, pattern)| matches(pattern, &event[name])),
+        Value::Array(values) => values.contains(event),
+        other => panic!("{other} is no pattern of exact values"),
+    }
+}
+
+#[test]
+fn the_queues_numbers_fit_the_functions() {
+    let template = template();
+    let function = properties(&template, "Function");
+    let queue = properties(&template, "WorkQueue");
+    let mapping = &function["Events"]["Work"]["Properties"];
+    let number = |value: &Value| value.as_u64().unwrap();
+
+    assert_eq!(number(&function["Timeout"]), 900);
+    let window = number(&mapping["MaximumBatchingWindowInSeconds"]);
+    assert!(number(&queue["VisibilityTimeout"]) > number(&function["Timeout"]) + window);
+    assert_eq!(number(&queue["RedrivePolicy"]["maxReceiveCount"]), 5);
+    for resource in ["WorkQueue", "WorkDeadLetterQueue", "RuleDeadLetterQueue"] {
+        assert_eq!(
+            number(&properties(&template, resource)["MessageRetentionPeriod"]),
+            14 * 24 * 3600
+        );
+        assert_eq!(
+            properties(&template, resource)["SqsManagedSseEnabled"],
+            true
+        );
+    }
+    assert_eq!((number(&mapping["BatchSize"]), window), (200, 60));
+    // Without it a batch with one failure would count as done, and the session would be lost.
+    assert_eq!(
+        mapping["FunctionResponseTypes"],
+        json!(["ReportBatchItemFailures"])
+    );
+    // Together below the account's 5 calls a second.
+    let concurrency = number(&mapping["ScalingConfig"]["MaximumConcurrency"]);
+    assert_eq!(
+        (
+            concurrency,
+            &template["Parameters"]["CallsPerSecond"]["Default"]
+        ),
+        (2, &json!(2))
+    );
+    assert!(
+        function.get("ReservedConcurrentExecutions").is_none(),
+        "it fails in new accounts"
+    );
+    assert_eq!(template["Parameters"]["HintDelaySeconds"]["Default"], 300);
+}
+
+/// What each operation that the code calls needs. A HEAD is allowed by GetObject, and answers 404 instead of 403 only
+/// with ListBucket; a PUT with If-Match needs GetObject.
+const ACTIONS: [(&str, &[&str]); 5] = [
+    ("get_stage_session", &["ivs:GetStageSession"]),
+    ("list_participants", &["ivs:ListParticipants"]),
+    ("head_object", &["s3:GetObject", "s3:ListBucket"]),
+    ("get_object", &["s3:GetObject"]),
+    ("put_object", &["s3:PutObject", "s3:GetObject"]),
+];
+
+/// What Lambda itself does in the function's name: the source mapping, and the log.
+const LAMBDAS_OWN: [&str; 5] = [
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+];
+
+#[test]
+fn the_policy_allows_what_the_code_calls_and_no_more() {
+    let mut called = BTreeSet::new();
+    for name in modules() {
+        let code: String = module(&name).split_whitespace().collect();
+        for call in code.split("self.client.").skip(1) {
+            // A fluent builder: `self.client.get_object()`.
+            let name = call.split("()").next().unwrap();
+            if name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            {
+                called.insert(name.to_owned());
+            }
+        }
+    }
+    let known: BTreeSet<_> = ACTIONS
+        .iter()
+        .map(|(operation, _)| (*operation).to_owned())
+        .collect();
+    assert_eq!(
+        called, known,
+        "the operations that the code calls, and those whose actions are known here"
+    );
+
+    let needed = ACTIONS
+        .iter()
+        .flat_map(|(_, actions)| *actions)
+        .chain(&LAMBDAS_OWN)
+        .copied();
+    let template = template();
+    let policy = &properties(&template, "FunctionRole")["Policies"][0]["PolicyDocument"];
+    let statements = policy["Statement"].as_array().unwrap();
+    let allowed = statements
+        .iter()
+        .flat_map(|statement| match &statement["Action"] {
+            Value::String(action) => vec![action.as_str()],
+            actions => actions
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|action| action.as_str().unwrap())
+                .collect(),
+        });
+    assert_eq!(
+        allowed.collect::<BTreeSet<_>>(),
+        needed.collect::<BTreeSet<_>>()
+    );
+    assert!(
+        statements
+            .iter()
+            .all(|statement| statement["Resource"] != "*")
+    );
+}
+
+#[test]
+fn each_module_speaks_its_own_vocabulary() {
+    let speakers: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("aws_sdk_ivsrealtime", &["ivs.rs"][..]),
+        ("aws_sdk_s3", &["lake.rs"]),
+        ("arrow::", &["table.rs"]),
+        ("parquet::", &["table.rs"]),
+        ("aws_lambda_events", &["event.rs"]),
+        ("lambda_runtime", &["main.rs", "error.rs"]),
+        ("aws_config", &["lib.rs", "ivs.rs", "lake.rs"]),
+        ("aws_smithy_http_client", &["lib.rs"]),
+        ("aws_smithy_runtime_api", &["ivs.rs", "pace.rs"]),
+        ("tracing_subscriber", &["main.rs"]),
+    ]);
+    for (word, allowed) in speakers {
+        let spoken = |name: &String| {
+            let code = module(name);
+            code.lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| line.contains(word))
+        };
+        let speaking: BTreeSet<_> = modules().into_iter().filter(spoken).collect();
+        let allowed: BTreeSet<_> = allowed.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(speaking, allowed, "the modules that say {word}");
+    }
+}
+
+#[test]
+fn there_is_one_tls_stack_and_none_of_openssl() {
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap();
+    let count = |name: &str| lock.matches(&format!("name = \"{name}\"\n")).count();
+    for name in ["rustls", "hyper", "hyper-rustls", "h2"] {
+        assert_eq!(count(name), 1, "versions of {name} in Cargo.lock");
+    }
+    for name in ["openssl", "openssl-sys", "native-tls"] {
+        assert_eq!(count(name), 0, "{name} in Cargo.lock");
+    }
+}
