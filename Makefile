@@ -16,11 +16,11 @@ help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: ## The main job on the local stack, on the files in events/
-	@cargo build --workspace --quiet
+	@cargo build --workspace
 	@target/debug/ivs-attendance-local run target/debug/ivs-attendance .local/run
 
 serve: $(TOOLS) ## The local stack, kept up for events by hand
-	@cargo build --workspace --quiet
+	@cargo build --workspace
 	@target/debug/ivs-attendance-local serve .local/serve
 
 test: $(TOOLS) ## All tests: units, and the real binary on the local stack
