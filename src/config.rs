@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// The function's settings. Each field's variable is in README's table.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,16 @@ pub struct Config {
     pub calls_per_second: f64,
     /// `CONFIRM_AFTER_MINUTES`: how long after its end a session is listed for the second and last time.
     pub confirm_after: TimeDelta,
+    /// `QUEUE_URL`: the queue of work, into which sweeps put sessions.
+    pub queue_url: String,
+    /// `SWEEP_QUEUE_URL`: the FIFO queue on which a sweep sends itself on.
+    pub sweep_queue_url: String,
+    /// `SWEEP_CALLS_PER_SECOND`: of ListStages and of ListStageSessions, which nothing else calls in numbers.
+    pub sweep_calls_per_second: f64,
+    /// `QUEUE_AT_MOST`: the depth up to which sweeps fill the queue of work.
+    pub queue_at_most: usize,
+    /// `IGNORE_ENDED_BEFORE`: sessions that ended before it are left out of sweeps.
+    pub ignore_ended_before: Option<DateTime<Utc>>,
     /// `AWS_REGION`, which Lambda sets: the region that is asked.
     pub region: String,
     /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names an S3 server of one's own, which wants path style.
@@ -57,16 +67,31 @@ impl Config {
                 rule,
             });
         }
+        let queue_url = required("QUEUE_URL", "must be the URL of the queue of work")?;
+        let ignore_ended_before = get("IGNORE_ENDED_BEFORE").map(|value| {
+            let instant = DateTime::parse_from_rfc3339(&value).map(|time| time.to_utc());
+            let rule = "must be an instant by RFC 3339, like 2026-11-23T18:00:00Z";
+            instant.map_err(|_| ConfigError::Wrong {
+                variable: "IGNORE_ENDED_BEFORE",
+                value,
+                rule,
+            })
+        });
         Ok(Self {
+            sweep_queue_url: get("SWEEP_QUEUE_URL").unwrap_or_else(|| queue_url.clone()),
+            queue_url,
+            sweep_calls_per_second: calls_per_second(get, "SWEEP_CALLS_PER_SECOND", 4.0)?,
+            queue_at_most: number(
+                get,
+                "QUEUE_AT_MOST",
+                300,
+                "must be a whole number of messages from 1 to 100000",
+                |n| (1..=100_000).contains(n),
+            )?,
+            ignore_ended_before: ignore_ended_before.transpose()?,
             bucket: required("BUCKET", "must name the bucket of the lake")?,
             prefix,
-            calls_per_second: number(
-                get,
-                "CALLS_PER_SECOND",
-                2.0,
-                "must be a number of calls above 0 and at most 1000",
-                |n: &f64| *n > 0.0 && *n <= 1000.0,
-            )?,
+            calls_per_second: calls_per_second(get, "CALLS_PER_SECOND", 2.0)?,
             confirm_after: TimeDelta::minutes(number(
                 get,
                 "CONFIRM_AFTER_MINUTES",
@@ -83,12 +108,23 @@ impl Config {
                 .is_some(),
         })
     }
+}
 
-    /// The time between two calls of one operation.
-    #[must_use]
-    pub fn call_interval(&self) -> Duration {
-        Duration::from_secs_f64(1.0 / self.calls_per_second)
-    }
+/// The time between two calls at so many a second.
+#[must_use]
+pub fn interval(calls_per_second: f64) -> Duration {
+    Duration::from_secs_f64(1.0 / calls_per_second)
+}
+
+fn calls_per_second(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    default: f64,
+) -> Result<f64, ConfigError> {
+    let rule = "must be a number of calls from 0.01 to 1000";
+    number(get, variable, default, rule, |calls: &f64| {
+        (0.01..=1000.0).contains(calls)
+    })
 }
 
 fn number<T: std::str::FromStr>(
@@ -118,7 +154,11 @@ mod tests {
     use super::*;
 
     fn parse(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let required = [("BUCKET", "lake"), ("AWS_REGION", "us-west-2")];
+        let required = [
+            ("BUCKET", "lake"),
+            ("QUEUE_URL", "https://queue/work"),
+            ("AWS_REGION", "us-west-2"),
+        ];
         let map: HashMap<_, _> = required.iter().chain(variables).copied().collect();
         Config::parse(|name| map.get(name).map(|&value| value.to_owned()))
     }
@@ -127,7 +167,19 @@ mod tests {
     fn the_defaults_are_the_designs() {
         let config = parse(&[]).unwrap();
         assert_eq!(config.prefix, "");
-        assert_eq!(config.call_interval(), Duration::from_millis(500));
+        assert_eq!(
+            interval(config.calls_per_second),
+            Duration::from_millis(500)
+        );
+        assert_eq!(
+            interval(config.sweep_calls_per_second),
+            Duration::from_millis(250)
+        );
+        assert_eq!(
+            (config.queue_at_most, config.ignore_ended_before),
+            (300, None)
+        );
+        assert_eq!(config.sweep_queue_url, config.queue_url);
         assert_eq!(config.confirm_after, TimeDelta::minutes(60));
         assert!(!config.path_style);
     }
@@ -140,6 +192,9 @@ mod tests {
             ("CALLS_PER_SECOND", "0"),
             ("CALLS_PER_SECOND", "NaN"),
             ("CALLS_PER_SECOND", "two"),
+            ("SWEEP_CALLS_PER_SECOND", "-4"),
+            ("QUEUE_AT_MOST", "0"),
+            ("IGNORE_ENDED_BEFORE", "2026"),
             ("CONFIRM_AFTER_MINUTES", "-1"),
             ("CONFIRM_AFTER_MINUTES", "1.5"),
         ] {

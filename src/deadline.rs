@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
-use crate::session::SessionRef;
 
 /// The end of an invocation's time. The last tenth of it, at most 10 s, is kept for the PUT and the answer: what is
 /// not ready to be put by then is not put.
@@ -28,10 +27,16 @@ impl Deadline {
         }
     }
 
-    /// When the work before the PUT must be done.
+    /// Whether it is too late to begin anything.
     #[must_use]
-    pub fn prepare_until(&self) -> Instant {
-        self.prepare_until
+    pub fn has_passed(&self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// The time left for the work before the PUT.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.prepare_until.saturating_duration_since(Instant::now())
     }
 
     /// Does what comes before the PUT, or gives up in time.
@@ -41,10 +46,10 @@ impl Deadline {
     pub async fn prepare<T>(
         &self,
         doing: &'static str,
-        session: &SessionRef,
+        resource: &str,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        until(self.prepare_until, doing, session, work).await
+        until(self.prepare_until, doing, resource, work).await
     }
 
     /// Does the PUT and what a lost race asks for, or gives up in time to say so.
@@ -54,17 +59,17 @@ impl Deadline {
     pub async fn put<T>(
         &self,
         doing: &'static str,
-        session: &SessionRef,
+        resource: &str,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        until(self.put_until, doing, session, work).await
+        until(self.put_until, doing, resource, work).await
     }
 }
 
 async fn until<T>(
     end: Instant,
     doing: &'static str,
-    session: &SessionRef,
+    resource: &str,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     // An end that has passed must not start anything, which a time-out alone would allow.
@@ -75,6 +80,6 @@ async fn until<T>(
     }
     Err(Error::OutOfTime {
         doing,
-        resource: session.to_string(),
+        resource: resource.to_owned(),
     })
 }

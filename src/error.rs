@@ -67,6 +67,15 @@ pub enum Error {
         source: Option<BoxError>,
     },
 
+    /// SQS refused or failed.
+    #[error("{operation} to {queue}: {fault}")]
+    QueueSend {
+        operation: &'static str,
+        queue: String,
+        fault: String,
+        source: Option<BoxError>,
+    },
+
     /// The invocation's time ran out before the object was put.
     #[error("{doing} for {resource}: the invocation's time ran out")]
     OutOfTime {
@@ -86,6 +95,7 @@ impl Error {
             Self::IvsRejected { .. } => "IvsRejected",
             Self::BrokenPagination { .. } => "BrokenPagination",
             Self::LakeWrite { .. } => "LakeWrite",
+            Self::QueueSend { .. } => "QueueSend",
             Self::OutOfTime { .. } => "OutOfTime",
         }
     }

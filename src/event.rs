@@ -1,7 +1,7 @@
 //! Every payload that may reach the function, and the work that it asks for.
 //!
 //! A payload is an EventBridge event of IVS Real-Time (a *hint*: it names a session that may have ended), a request by
-//! hand, or an SQS batch of either. Events gain members about twice a year, so unknown ones are ignored; in a request
+//! hand, a sweep, or an SQS batch of these. Events gain members about twice a year, so unknown ones are ignored; in a request
 //! by hand they are refused, because a mistyped option must not start the real thing. Nothing is called from here.
 //!
 //! Event shapes: <https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/eventbridge.html>; batches:
@@ -14,15 +14,23 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::session::SessionRef;
+use crate::session::{Rule, SessionRef, StageArn};
+use crate::sweep::Sweep;
 
-/// What a payload asks for.
+/// A payload, read.
 #[derive(Debug)]
-pub enum Work {
-    /// One session, to be answered with its report.
-    Session(Request),
+pub enum Payload {
+    /// To be answered with a report.
+    One(Work),
     /// An SQS batch, to be answered with the messages that failed.
     Batch(Vec<Message>),
+}
+
+/// What a payload, or one message of a batch, asks for.
+#[derive(Debug)]
+pub enum Work {
+    Session(Request),
+    Sweep(Sweep),
 }
 
 /// The wish to have one session in the lake.
@@ -40,11 +48,14 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Message {
     pub id: String,
-    pub request: Result<Request, Error>,
+    pub body: String,
+    /// How often it was received, this time included.
+    pub receives: u32,
+    pub work: Result<Work, Error>,
 }
 
 const PAYLOADS: &str = "must be an EventBridge event of source aws.ivs, a request \
-                        {\"stage_arn\":…,\"session_id\":…}, or an SQS batch of these";
+                        {\"stage_arn\":…,\"session_id\":…}, a sweep {\"sweep\":{}}, or an SQS batch of these";
 const DETAIL_TYPES: [&str; 2] = ["IVS Stage Update", "IVS Participant Recording State Change"];
 
 impl Request {
@@ -60,16 +71,16 @@ impl Request {
 /// # Errors
 /// [`Error::InvalidEvent`], with the member, its value and the rule. A bad message of a batch is an error of that
 /// message only.
-pub fn parse(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error> {
+pub fn parse(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Payload, Error> {
     if payload.get("Records").is_none() {
-        return request(payload, region, now).map(Work::Session);
+        return work(payload, region, now).map(Payload::One);
     }
     let batch: SqsEvent = read(payload, "Records", "must be the messages of an SQS batch")?;
     let messages = batch
         .records
         .into_iter()
         .map(|record| message(record, region, now));
-    messages.collect::<Result<_, _>>().map(Work::Batch)
+    messages.collect::<Result<_, _>>().map(Payload::Batch)
 }
 
 fn message(record: SqsMessage, region: &str, now: DateTime<Utc>) -> Result<Message, Error> {
@@ -78,22 +89,32 @@ fn message(record: SqsMessage, region: &str, now: DateTime<Utc>) -> Result<Messa
         return Err(Error::invalid("Records[].messageId", "", "must be there"));
     };
     let body = record.body.unwrap_or_default();
-    let request = serde_json::from_str(&body)
+    let receives = record.attributes.get("ApproximateReceiveCount");
+    let receives = receives.and_then(|count| count.parse().ok()).unwrap_or(1);
+    let work = serde_json::from_str(&body)
         .map_err(|error| Error::InvalidEvent {
             field: "body".to_owned(),
             // Not quoted: bodies carry user ids, which have no place in a log.
             value: format!("of {} bytes", body.len()),
             rule: format!("must be JSON, but {error}"),
         })
-        .and_then(|payload| self::request(payload, region, now));
-    Ok(Message { id, request })
+        .and_then(|payload| self::work(payload, region, now));
+    Ok(Message {
+        id,
+        body,
+        receives,
+        work,
+    })
 }
 
-fn request(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Request, Error> {
-    if payload.get("source").is_some() || payload.get("detail-type").is_some() {
-        hint(payload, region)
-    } else if payload.get("stage_arn").is_some() || payload.get("session_id").is_some() {
-        by_hand(payload, region, now)
+fn work(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error> {
+    let has = |member| payload.get(member).is_some();
+    if has("source") || has("detail-type") {
+        hint(payload, region).map(Work::Session)
+    } else if has("sweep") {
+        sweep(payload, region, now).map(Work::Sweep)
+    } else if has("stage_arn") || has("session_id") {
+        by_hand(payload, region, now).map(Work::Session)
     } else {
         let members = payload
             .as_object()
@@ -176,26 +197,67 @@ fn by_hand(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Request, 
     })
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SweepByHand {
+    sweep: SweepOptions,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+struct SweepOptions {
+    stage_arn: Option<String>,
+    dry_run: bool,
+    rewrite_before: Option<String>,
+    after: Option<String>,
+    left: Option<usize>,
+    left_before: Option<usize>,
+}
+
+fn sweep(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Sweep, Error> {
+    let SweepByHand { sweep } = read(
+        payload,
+        "sweep",
+        "must be {\"sweep\":{}} with at most stage_arn, dry_run, rewrite_before and after",
+    )?;
+    let stage = |field, arn: Option<String>| arn.map(|arn| stage(field, &arn, region)).transpose();
+    let instant = |text: String| past("sweep.rewrite_before", &text, now);
+    Ok(Sweep {
+        stage_arn: stage("sweep.stage_arn", sweep.stage_arn)?,
+        dry_run: sweep.dry_run,
+        rewrite_before: sweep.rewrite_before.map(instant).transpose()?,
+        after: stage("sweep.after", sweep.after)?,
+        left: sweep.left,
+        left_before: sweep.left_before,
+    })
+}
+
 fn session(
     (arn_field, arn): (&str, Option<String>),
     (id_field, id): (&str, Option<String>),
     region: &str,
 ) -> Result<SessionRef, Error> {
-    let (arn, id) = (arn.unwrap_or_default(), id.unwrap_or_default());
-    let stage_arn: crate::session::StageArn = arn
-        .parse()
-        .map_err(|rule: crate::session::Rule| Error::invalid(arn_field, &arn, rule.0))?;
+    let id = id.unwrap_or_default();
+    let stage_arn = stage(arn_field, &arn.unwrap_or_default(), region)?;
     let session_id = id
         .parse()
-        .map_err(|rule: crate::session::Rule| Error::invalid(id_field, &id, rule.0))?;
-    if stage_arn.region() != region {
-        let rule = format!("must be a stage of {region}, the only region that this function asks");
-        return Err(Error::invalid(arn_field, &arn, rule));
-    }
+        .map_err(|rule: Rule| Error::invalid(id_field, &id, rule.0))?;
     Ok(SessionRef {
         stage_arn,
         session_id,
     })
+}
+
+fn stage(field: &str, arn: &str, region: &str) -> Result<StageArn, Error> {
+    let stage_arn: StageArn = arn
+        .parse()
+        .map_err(|rule: Rule| Error::invalid(field, arn, rule.0))?;
+    if stage_arn.region() != region {
+        let rule = format!("must be a stage of {region}, the only region that this function asks");
+        return Err(Error::invalid(field, arn, rule));
+    }
+    Ok(stage_arn)
 }
 
 fn past(field: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {

@@ -1,54 +1,49 @@
-//! IVS Real-Time: the two calls of an export, their pages, and what their failures mean.
+//! IVS Real-Time: its calls, what their answers hold, and what their failures mean.
 //!
-//! The SDK signs, retries and parses. Ours are the pages: never the SDK's paginator, which ends without an error when
-//! a token repeats, so that a truncated list would look complete. The API does not say in which order it lists, how
-//! long a token lives, or that a participant is listed once; nothing here depends on it.
-//!
-//! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_GetStageSession.html>,
-//! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_ListParticipants.html>.
+//! The SDK signs, retries and parses. Everything optional in the SDK's types that we need is required from here on.
+//! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>: GetStageSession, ListParticipants,
+//! ListStages, ListStageSessions.
 
-use std::collections::HashSet;
 use std::error::Error as StdError;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_ivsrealtime::Client;
 use aws_sdk_ivsrealtime::config::interceptors::{
-    AfterDeserializationInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
+    AfterDeserializationInterceptorContextRef, FinalizerInterceptorContextRef,
 };
-use aws_sdk_ivsrealtime::config::retry::{
-    ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket,
-};
+use aws_sdk_ivsrealtime::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_ivsrealtime::config::timeout::TimeoutConfig;
 use aws_sdk_ivsrealtime::config::{
     Builder, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
 };
 use aws_sdk_ivsrealtime::error::{BoxError, ProvideErrorMetadata, SdkError};
-use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionError;
+use aws_sdk_ivsrealtime::operation::get_stage_session::{
+    GetStageSessionError, GetStageSessionOutput,
+};
 use aws_sdk_ivsrealtime::operation::list_participants::{
     ListParticipantsError, ListParticipantsOutput,
 };
+use aws_sdk_ivsrealtime::operation::list_stage_sessions::{
+    ListStageSessionsError, ListStageSessionsOutput,
+};
+use aws_sdk_ivsrealtime::operation::list_stages::{ListStagesError, ListStagesOutput};
 use aws_sdk_ivsrealtime::primitives::DateTime as SdkDateTime;
 use aws_sdk_ivsrealtime::types::ParticipantSummary;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use chrono::{DateTime, Utc};
 use futures::Stream;
-use futures::stream::try_unfold;
-use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::pace::{Pace, PacedHttpClient};
-use crate::session::{EndedSession, SessionRef};
+use crate::pages::{Page, follow};
+use crate::patience::Patience;
+use crate::session::{EndedSession, SessionRef, StageArn};
 use crate::table::Participant;
 
-/// The most that the API gives at once.
+/// The most that the API gives at once, of anything.
 const PAGE_SIZE: i32 = 100;
-/// How long a call is retried before it fails.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// So many pages in a row without anybody new, each with a token, are no list any more.
-const MOST_PAGES_WITHOUT_NEWS: usize = 50;
 /// The codes of a throttle, which the API's model lacks. AWS's own list: `aws_runtime::retries::classifiers`.
 const THROTTLES: [&str; 4] = [
     "ThrottlingException",
@@ -56,9 +51,12 @@ const THROTTLES: [&str; 4] = [
     "TooManyRequestsException",
     "RequestLimitExceeded",
 ];
+const NOT_FOUND: &str = "ResourceNotFoundException";
 
 const GET_STAGE_SESSION: &str = "GetStageSession";
 const LIST_PARTICIPANTS: &str = "ListParticipants";
+const LIST_STAGES: &str = "ListStages";
+const LIST_STAGE_SESSIONS: &str = "ListStageSessions";
 
 /// IVS Real-Time in one region.
 #[derive(Debug)]
@@ -76,17 +74,48 @@ pub enum Found {
     Unknown,
 }
 
+/// A stage as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    pub arn: StageArn,
+    /// The id of the session that is live, if one is.
+    pub active_session_id: Option<String>,
+}
+
+/// A session as it is listed, its id unchecked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedSession {
+    pub session_id: String,
+    pub start_time: Option<DateTime<Utc>>,
+    /// `None` while it is live.
+    pub end_time: Option<DateTime<Utc>>,
+}
+
 impl Ivs {
-    /// A client that starts each operation at most once in `interval`.
+    /// A client that starts each operation at most once in `interval`, but the two lists of a sweep once in
+    /// `sweep_interval`.
     #[must_use]
-    pub fn new(config: &SdkConfig, http_client: SharedHttpClient, interval: Duration) -> Self {
-        let pace = Arc::new(Pace::new(interval));
+    pub fn new(
+        config: &SdkConfig,
+        http_client: SharedHttpClient,
+        interval: Duration,
+        sweep_interval: Duration,
+    ) -> Self {
+        let own = [
+            (LIST_STAGES, sweep_interval),
+            (LIST_STAGE_SESSIONS, sweep_interval),
+        ];
+        let pace = Arc::new(Pace::new(interval, &own));
         let http_client = PacedHttpClient {
             client: http_client,
             pace: Arc::clone(&pace),
         };
-        let patience = Patience::new(Arc::clone(&pace));
-        let config = patient(Builder::from(config).http_client(http_client), &patience);
+        let patience = Patience::default();
+        let config = configure(
+            Builder::from(config).http_client(http_client),
+            &patience,
+            &pace,
+        );
         Self {
             client: Client::from_conf(config.build()),
             pace,
@@ -114,12 +143,11 @@ impl Ivs {
             .await;
         let session = match answer {
             Ok(answer) => answer.stage_session,
-            Err(error) if error.code() == Some("ResourceNotFoundException") => {
-                return Ok(Found::Unknown);
-            }
-            Err(error) => return Err(self.failure(GET_STAGE_SESSION, name, error)),
+            Err(error) if error.code() == Some(NOT_FOUND) => return Ok(Found::Unknown),
+            Err(error) => return Err(self.failure(GET_STAGE_SESSION, &name.to_string(), error)),
         };
-        let malformed = |fault: &str| self.unusable(GET_STAGE_SESSION, name, fault.to_owned());
+        let malformed =
+            |fault: &str| self.unusable(GET_STAGE_SESSION, &name.to_string(), fault.to_owned());
         let session = session.ok_or_else(|| malformed("the answer has no stageSession"))?;
         let Some(end_time) = session.end_time else {
             return Ok(Found::Live);
@@ -136,78 +164,152 @@ impl Ivs {
         }))
     }
 
-    /// Lists the participants, page after page, in the order and with the repetitions of the API. If a later page is
-    /// refused, which is how a token that has expired shows, the list begins once more at the first page; rows that
-    /// were given already come again.
+    /// Lists the participants of a session, page after page ([`follow`]).
     ///
     /// # Errors
-    /// Any of IVS's, and [`Error::BrokenPagination`]. The stream ends with it.
+    /// Any of IVS's, and [`Error::BrokenPagination`].
     pub fn participants<'a>(
         &'a self,
         name: &'a SessionRef,
     ) -> impl Stream<Item = Result<Vec<Participant>, Error>> + 'a {
-        try_unfold(Some(Walk::default()), move |walk| async move {
-            let Some(mut walk) = walk else {
-                return Ok(None);
-            };
-            let page = match self.list(name, walk.token.clone()).await {
-                Err(Error::IvsRejected { code, .. })
-                    if code == "ValidationException" && walk.token.is_some() && !walk.restarted =>
-                {
-                    walk = Walk {
-                        restarted: true,
-                        ..Walk::default()
-                    };
-                    self.list(name, None).await?
-                }
-                answer => answer?,
-            };
-            let next_token = page.next_token;
-            let rows = page
-                .participants
-                .into_iter()
-                .map(participant)
-                .collect::<Option<Vec<_>>>();
-            let rows = rows.ok_or_else(|| {
-                self.unusable(
-                    LIST_PARTICIPANTS,
-                    name,
-                    "a firstJoinTime is out of range".to_owned(),
-                )
-            })?;
-            let next = walk
-                .follow(next_token, &rows)
-                .map_err(|fault| Error::BrokenPagination {
-                    operation: LIST_PARTICIPANTS,
-                    resource: name.to_string(),
-                    fault,
-                })?;
-            Ok(Some((rows, next)))
-        })
+        follow(
+            LIST_PARTICIPANTS,
+            name.to_string(),
+            |row: &Participant| row.participant_id.as_deref(),
+            |token| async {
+                self.patience.begin();
+                let request = self
+                    .client
+                    .list_participants()
+                    .max_results(PAGE_SIZE)
+                    .set_next_token(token);
+                let request = request
+                    .stage_arn(name.stage_arn.as_str())
+                    .session_id(name.session_id.as_str());
+                let answer = request
+                    .send()
+                    .await
+                    .map_err(|error| self.failure(LIST_PARTICIPANTS, &name.to_string(), error))?;
+                let rows = answer
+                    .participants
+                    .into_iter()
+                    .map(participant)
+                    .collect::<Option<_>>();
+                let out_of_range = || {
+                    self.unusable(
+                        LIST_PARTICIPANTS,
+                        &name.to_string(),
+                        "a firstJoinTime is out of range",
+                    )
+                };
+                Ok(Page {
+                    items: rows.ok_or_else(out_of_range)?,
+                    next_token: answer.next_token,
+                })
+            },
+        )
     }
 
-    async fn list(
-        &self,
-        name: &SessionRef,
-        token: Option<String>,
-    ) -> Result<ListParticipantsOutput, Error> {
-        self.patience.begin();
-        let request = self.client.list_participants();
-        request
-            .stage_arn(name.stage_arn.as_str())
-            .session_id(name.session_id.as_str())
-            .max_results(PAGE_SIZE)
-            .set_next_token(token)
-            .send()
-            .await
-            .map_err(|error| self.failure(LIST_PARTICIPANTS, name, error))
+    /// Lists all stages of the account in this region, page after page.
+    ///
+    /// # Errors
+    /// As [`Ivs::participants`]; an ARN that is none is [`Error::IvsUnavailable`].
+    pub fn stages(&self) -> impl Stream<Item = Result<Vec<Stage>, Error>> + '_ {
+        const RESOURCE: &str = "the account";
+        follow(
+            LIST_STAGES,
+            RESOURCE.to_owned(),
+            |stage: &Stage| Some(stage.arn.as_str()),
+            |token| async {
+                self.patience.begin();
+                let request = self
+                    .client
+                    .list_stages()
+                    .max_results(PAGE_SIZE)
+                    .set_next_token(token);
+                let answer = request
+                    .send()
+                    .await
+                    .map_err(|error| self.failure(LIST_STAGES, RESOURCE, error))?;
+                let stages = answer.stages.into_iter().map(|stage| {
+                    let arn = stage.arn.parse().map_err(|rule: crate::session::Rule| {
+                        self.unusable(LIST_STAGES, RESOURCE, format!("arn {:?} {rule}", stage.arn))
+                    })?;
+                    let active_session_id = stage.active_session_id.filter(|id| !id.is_empty());
+                    Ok(Stage {
+                        arn,
+                        active_session_id,
+                    })
+                });
+                Ok(Page {
+                    items: stages.collect::<Result<_, Error>>()?,
+                    next_token: answer.next_token,
+                })
+            },
+        )
     }
 
-    fn failure<E>(&self, operation: &'static str, name: &SessionRef, error: SdkError<E>) -> Error
+    /// Lists the sessions of a stage, page after page, in an order of the API's own. Of a stage that IVS does not know
+    /// (any more) there are none.
+    ///
+    /// # Errors
+    /// As [`Ivs::participants`].
+    pub fn sessions<'a>(
+        &'a self,
+        stage: &'a StageArn,
+    ) -> impl Stream<Item = Result<Vec<ListedSession>, Error>> + 'a {
+        follow(
+            LIST_STAGE_SESSIONS,
+            stage.to_string(),
+            |session: &ListedSession| Some(session.session_id.as_str()),
+            |token| async {
+                self.patience.begin();
+                let request = self
+                    .client
+                    .list_stage_sessions()
+                    .max_results(PAGE_SIZE)
+                    .set_next_token(token);
+                let answer = match request.stage_arn(stage.as_str()).send().await {
+                    Ok(answer) => answer,
+                    Err(error) if error.code() == Some(NOT_FOUND) => {
+                        return Ok(Page {
+                            items: Vec::new(),
+                            next_token: None,
+                        });
+                    }
+                    Err(error) => {
+                        return Err(self.failure(LIST_STAGE_SESSIONS, stage.as_str(), error));
+                    }
+                };
+                let malformed =
+                    |fault: &'static str| self.unusable(LIST_STAGE_SESSIONS, stage.as_str(), fault);
+                let time = |time: Option<SdkDateTime>| match time {
+                    Some(time) => to_the_milli(time)
+                        .map(Some)
+                        .ok_or_else(|| malformed("a time is out of range")),
+                    None => Ok(None),
+                };
+                let sessions = answer.stage_sessions.into_iter().map(|session| {
+                    Ok(ListedSession {
+                        session_id: session
+                            .session_id
+                            .ok_or_else(|| malformed("a session has no sessionId"))?,
+                        start_time: time(session.start_time)?,
+                        end_time: time(session.end_time)?,
+                    })
+                });
+                Ok(Page {
+                    items: sessions.collect::<Result<_, Error>>()?,
+                    next_token: answer.next_token,
+                })
+            },
+        )
+    }
+
+    fn failure<E>(&self, operation: &'static str, resource: &str, error: SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        let resource = name.to_string();
         let code = error.code().unwrap_or_default();
         let status = error
             .raw_response()
@@ -215,7 +317,7 @@ impl Ivs {
         if matches!(code, "AccessDeniedException" | "AccessDenied") {
             return Error::AccessDenied {
                 operation,
-                resource,
+                resource: resource.to_owned(),
                 source: Box::new(error),
             };
         }
@@ -229,23 +331,23 @@ impl Ivs {
             let message = message(&error).unwrap_or_else(|| "no message".to_owned());
             return Error::IvsRejected {
                 operation,
-                resource,
+                resource: resource.to_owned(),
                 code,
                 message,
             };
         }
-        self.unusable(operation, name, error)
+        self.unusable(operation, resource, error)
     }
 
     fn unusable(
         &self,
         operation: &'static str,
-        name: &SessionRef,
+        resource: &str,
         source: impl Into<crate::error::BoxError>,
     ) -> Error {
         Error::IvsUnavailable {
             operation,
-            resource: name.to_string(),
+            resource: resource.to_owned(),
             seconds_waited: self.patience.waited().as_secs(),
             source: source.into(),
         }
@@ -260,61 +362,6 @@ fn message<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
         Some(body.get("exceptionMessage")?.as_str()?.to_owned())
     };
     error.message().map(str::to_owned).or_else(said)
-}
-
-/// Whether a JSON text has a member with this name, in its quotes, whose value begins like this.
-fn has_member(json: &[u8], (name, begin): (&str, u8)) -> bool {
-    let behind = |at: usize| json[at + name.len()..].trim_ascii_start();
-    let value = |at: usize| behind(at).strip_prefix(b":").map(<[u8]>::trim_ascii_start);
-    let names = json
-        .windows(name.len())
-        .enumerate()
-        .filter(|(_, part)| *part == name.as_bytes());
-    names
-        .filter_map(|(at, _)| value(at))
-        .any(|value| value.first() == Some(&begin))
-}
-
-/// Where a walk over pages stands.
-#[derive(Default)]
-struct Walk {
-    token: Option<String>,
-    tokens_seen: HashSet<String>,
-    people_seen: HashSet<u64>,
-    pages_without_news: usize,
-    restarted: bool,
-}
-
-impl Walk {
-    /// The walk's next step behind a page, `None` where the list ends. The fault is in words.
-    fn follow(
-        mut self,
-        next_token: Option<String>,
-        rows: &[Participant],
-    ) -> Result<Option<Self>, String> {
-        let Some(token) = next_token.filter(|token| !token.is_empty()) else {
-            return Ok(None);
-        };
-        let known = self.people_seen.len();
-        for row in rows {
-            let mut hasher = DefaultHasher::new();
-            row.participant_id.hash(&mut hasher);
-            self.people_seen.insert(hasher.finish());
-        }
-        let news =
-            self.people_seen.len() > known || rows.iter().any(|row| row.participant_id.is_none());
-        self.pages_without_news = if news { 0 } else { self.pages_without_news + 1 };
-        if !self.tokens_seen.insert(token.clone()) {
-            return Err(format!("nextToken {token:?} came twice"));
-        }
-        if self.pages_without_news >= MOST_PAGES_WITHOUT_NEWS {
-            return Err(format!(
-                "{MOST_PAGES_WITHOUT_NEWS} pages in a row had a nextToken and nobody new"
-            ));
-        }
-        self.token = Some(token);
-        Ok(Some(self))
-    }
 }
 
 /// One summary as a row; `None` if its time is out of range.
@@ -350,9 +397,7 @@ fn to_the_milli(time: SdkDateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(i64::try_from(millis).ok()?)
 }
 
-/// Retries for as long as we have patience, instead of a number of times: against a quota that others use up, the
-/// SDK's three attempts are too few.
-fn patient(config: Builder, patience: &Patience) -> Builder {
+fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder {
     config
         .retry_config(
             RetryConfig::standard()
@@ -368,7 +413,9 @@ fn patient(config: Builder, patience: &Patience) -> Builder {
                 .build(),
         )
         .retry_classifier(patience.clone())
-        .interceptor(patience.clone())
+        .interceptor(Watch {
+            pace: Arc::clone(pace),
+        })
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(3))
@@ -378,60 +425,16 @@ fn patient(config: Builder, patience: &Patience) -> Builder {
         )
 }
 
-/// Ends the SDK's retries of a call after [`PATIENCE`], and tells the pace of throttles. Calls come one at a time.
-#[derive(Clone, Debug)]
-struct Patience {
-    began: Arc<Mutex<Instant>>,
+/// Looks at each answer before it is believed.
+#[derive(Debug)]
+struct Watch {
     pace: Arc<Pace>,
 }
 
-impl Patience {
-    fn new(pace: Arc<Pace>) -> Self {
-        Self {
-            began: Arc::new(Mutex::new(Instant::now())),
-            pace,
-        }
-    }
-
-    fn begin(&self) {
-        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn waited(&self) -> Duration {
-        self.began
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
-    }
-}
-
-impl ClassifyRetry for Patience {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let failed = context
-            .output_or_error()
-            .is_some_and(|result| result.is_err());
-        let answered = context
-            .response()
-            .is_some_and(|response| response.status().is_success());
-        if self.waited() >= PATIENCE {
-            RetryAction::RetryForbidden
-        } else if failed && answered {
-            // What does not parse is for the SDK an error of the operation like any other, and final.
-            RetryAction::transient_error()
-        } else {
-            RetryAction::NoActionIndicated
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "patience"
-    }
-}
-
 #[dyn_dispatch_hint]
-impl Intercept for Patience {
+impl Intercept for Watch {
     fn name(&self) -> &'static str {
-        "patience"
+        "watch"
     }
 
     // The SDK reads an answer without its list as an empty list: a body that got lost would pass for the end.
@@ -444,11 +447,16 @@ impl Intercept for Patience {
         let Ok(output) = context.output_or_error() else {
             return Ok(());
         };
-        let lists = output.downcast_ref::<ListParticipantsOutput>().is_some();
-        let member = if lists {
+        let member = if output.downcast_ref::<ListParticipantsOutput>().is_some() {
             (r#""participants""#, b'[')
-        } else {
+        } else if output.downcast_ref::<GetStageSessionOutput>().is_some() {
             (r#""stageSession""#, b'{')
+        } else if output.downcast_ref::<ListStagesOutput>().is_some() {
+            (r#""stages""#, b'[')
+        } else if output.downcast_ref::<ListStageSessionsOutput>().is_some() {
+            (r#""stageSessions""#, b'[')
+        } else {
+            return Err("an operation whose answer nobody checks".into());
         };
         let body = context.response().body().bytes().unwrap_or_default();
         if has_member(body, member) {
@@ -457,7 +465,7 @@ impl Intercept for Patience {
         Err(format!("the answer of {} bytes has no {}", body.len(), member.0).into())
     }
 
-    // Not in the classifier, which the SDK asks more than once about one attempt.
+    // Not in the retry classifier, which the SDK asks more than once about one attempt.
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
@@ -468,17 +476,23 @@ impl Intercept for Patience {
         let Some(error) = error.and_then(|error| error.as_operation_error()) else {
             return Ok(());
         };
-        let get_stage_session = error.downcast_ref::<GetStageSessionError>();
-        let list_participants = error.downcast_ref::<ListParticipantsError>();
+        let code_of_get = error
+            .downcast_ref::<GetStageSessionError>()
+            .and_then(ProvideErrorMetadata::code);
+        let code_of_list = error
+            .downcast_ref::<ListParticipantsError>()
+            .and_then(ProvideErrorMetadata::code);
+        let code_of_stages = error
+            .downcast_ref::<ListStagesError>()
+            .and_then(ProvideErrorMetadata::code);
+        let code_of_sessions = error
+            .downcast_ref::<ListStageSessionsError>()
+            .and_then(ProvideErrorMetadata::code);
         for (operation, code) in [
-            (
-                GET_STAGE_SESSION,
-                get_stage_session.and_then(ProvideErrorMetadata::code),
-            ),
-            (
-                LIST_PARTICIPANTS,
-                list_participants.and_then(ProvideErrorMetadata::code),
-            ),
+            (GET_STAGE_SESSION, code_of_get),
+            (LIST_PARTICIPANTS, code_of_list),
+            (LIST_STAGES, code_of_stages),
+            (LIST_STAGE_SESSIONS, code_of_sessions),
         ] {
             if code.is_some_and(|code| THROTTLES.contains(&code)) {
                 tracing::info!(throttled = operation, "{operation} was throttled");
@@ -487,6 +501,19 @@ impl Intercept for Patience {
         }
         Ok(())
     }
+}
+
+/// Whether a JSON text has a member with this name, in its quotes, whose value begins like this.
+fn has_member(json: &[u8], (name, begin): (&str, u8)) -> bool {
+    let behind = |at: usize| json[at + name.len()..].trim_ascii_start();
+    let value = |at: usize| behind(at).strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+    let names = json
+        .windows(name.len())
+        .enumerate()
+        .filter(|(_, part)| *part == name.as_bytes());
+    names
+        .filter_map(|(at, _)| value(at))
+        .any(|value| value.first() == Some(&begin))
 }
 
 #[cfg(test)]
@@ -499,8 +526,10 @@ pub(crate) mod tests {
     };
     use aws_smithy_types::body::SdkBody;
     use futures::TryStreamExt;
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::patience::PATIENCE;
 
     pub(crate) fn name() -> SessionRef {
         SessionRef {
@@ -517,8 +546,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn answered(mode: RuleMode, rules: &[Rule]) -> Ivs {
-        let pace = Arc::new(Pace::new(Duration::from_millis(500)));
-        let patience = Patience::new(Arc::clone(&pace));
+        let pace = Arc::new(Pace::new(Duration::from_millis(500), &[]));
+        let patience = Patience::default();
         let mut answers = MockResponseInterceptor::new().rule_mode(mode);
         for rule in rules {
             answers = answers.with_rule(rule);
@@ -527,7 +556,7 @@ pub(crate) mod tests {
             .with_test_defaults_v2()
             .http_client(create_mock_http_client())
             .interceptor(answers);
-        let config = patient(config, &patience)
+        let config = configure(config, &patience, &pace)
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .build();
         Ivs {

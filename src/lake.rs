@@ -5,6 +5,7 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>). What an object holds is not known
 //! here.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::session::SessionRef;
 
 const SCHEMA_VERSION: &str = "schema-version";
 const PARTICIPANTS: &str = "participants";
+/// The folder of the markers, beside those of the tables.
+const FAILED: &str = "failed";
 
 /// The bucket, and the prefix before all tables.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ pub struct Lake {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub last_modified: DateTime<Utc>,
+    etag: Option<String>,
     /// From the object's metadata; `None` if it is not there or no number.
     pub participants: Option<u64>,
 }
@@ -50,9 +54,9 @@ pub struct Object {
 /// A file to be put.
 #[derive(Debug)]
 pub struct File {
-    pub bytes: Vec<u8>,
-    pub schema_version: u32,
-    pub participants: usize,
+    bytes: Vec<u8>,
+    content_type: &'static str,
+    metadata: HashMap<String, String>,
 }
 
 /// How a conditional PUT ended.
@@ -61,6 +65,22 @@ pub enum Put {
     Written,
     /// Someone else wrote or removed the object in between.
     Raced,
+}
+
+impl File {
+    /// A whole Parquet file of a table, with what its metadata say of it.
+    #[must_use]
+    pub fn of_table(bytes: Vec<u8>, schema_version: u32, participants: usize) -> Self {
+        let metadata = [
+            (SCHEMA_VERSION.to_owned(), schema_version.to_string()),
+            (PARTICIPANTS.to_owned(), participants.to_string()),
+        ];
+        Self {
+            bytes,
+            content_type: "application/vnd.apache.parquet",
+            metadata: metadata.into(),
+        }
+    }
 }
 
 impl Lake {
@@ -121,6 +141,7 @@ impl Lake {
                     .and_then(|number| number.parse().ok());
                 Ok(Some(Seen {
                     last_modified,
+                    etag: head.e_tag,
                     participants,
                 }))
             }
@@ -174,9 +195,8 @@ impl Lake {
             Some(etag) => request.if_match(etag),
         };
         let answer = request
-            .content_type("application/vnd.apache.parquet")
-            .metadata(SCHEMA_VERSION, file.schema_version.to_string())
-            .metadata(PARTICIPANTS, file.participants.to_string())
+            .content_type(file.content_type)
+            .set_metadata(Some(file.metadata))
             .body(file.bytes.into())
             .send()
             .await;
@@ -187,6 +207,108 @@ impl Lake {
             }
             Err(error) if matches!(status(&error), Some(404 | 409 | 412)) => Ok(Put::Raced),
             Err(error) => Err(self.failure("PutObject", key, error)),
+        }
+    }
+
+    /// The keys of a table's objects from a day on, with the time at which each was last written.
+    ///
+    /// # Errors
+    /// As [`Lake::look`], but of a bucket.
+    pub async fn list_from(
+        &self,
+        table: &str,
+        day: NaiveDate,
+    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+        let prefix = format!("{}{table}/", self.prefix);
+        let start_after = format!("{prefix}dt={day}");
+        self.list(prefix, Some(start_after)).await
+    }
+
+    /// The key of the marker of a session that failed for good.
+    #[must_use]
+    pub fn failed_key(&self, session: &SessionRef) -> String {
+        format!(
+            "{}{FAILED}/{}_{}",
+            self.prefix,
+            session.stage_arn.stage_id(),
+            session.session_id
+        )
+    }
+
+    /// The keys of all such markers, with the time at which each was last written.
+    ///
+    /// # Errors
+    /// As [`Lake::list_from`].
+    pub async fn list_failed(&self) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+        self.list(format!("{}{FAILED}/", self.prefix), None).await
+    }
+
+    /// Puts the marker of a session that failed for good, or writes it anew. Of two at once one is enough.
+    ///
+    /// # Errors
+    /// As [`Lake::put`].
+    pub async fn put_failed(&self, session: &SessionRef, marker: String) -> Result<(), Error> {
+        let key = self.failed_key(session);
+        let over = self.look(&key).await?.and_then(|seen| seen.etag);
+        let (bytes, metadata) = (marker.into_bytes(), HashMap::new());
+        let file = File {
+            bytes,
+            content_type: "application/json",
+            metadata,
+        };
+        self.put(&key, file, over.as_deref()).await?;
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        prefix: String,
+        start_after: Option<String>,
+    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+        const OPERATION: &str = "ListObjectsV2";
+        let mut written = HashMap::new();
+        let mut token: Option<String> = None;
+        loop {
+            let request = self
+                .client
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(&prefix);
+            let request = request
+                .set_start_after(start_after.clone())
+                .set_continuation_token(token.clone());
+            let answer = request
+                .send()
+                .await
+                .map_err(|error| self.failure(OPERATION, &prefix, error))?;
+            for object in answer.contents.unwrap_or_default() {
+                let missing = || {
+                    self.fault(
+                        OPERATION,
+                        &prefix,
+                        "an object has no key or no LastModified",
+                        None,
+                    )
+                };
+                let key = object.key.ok_or_else(missing)?;
+                let last_modified = object.last_modified.and_then(utc).ok_or_else(missing)?;
+                written.insert(key, last_modified);
+            }
+            if !answer.is_truncated.unwrap_or(false) {
+                return Ok(written);
+            }
+            // A list cut short would send every session behind the cut into the queue again.
+            let next = answer
+                .next_continuation_token
+                .filter(|next| token.as_ref() != Some(next));
+            token = Some(next.ok_or_else(|| {
+                self.fault(
+                    OPERATION,
+                    &prefix,
+                    "a truncated list has no next token",
+                    None,
+                )
+            })?);
         }
     }
 

@@ -3,9 +3,11 @@
 //! The route of a request, and the modules in the order of it:
 //!
 //! ```text
-//! Lambda ─► main ─► handle ─► event      a payload becomes sessions to look at
+//! Lambda ─► main ─► handle ─► event      a payload becomes sessions to look at, or a sweep
 //!                     │
-//!                     └─ each session once ─► reconcile
+//!                     ├─ a sweep ─► sweep   ended sessions that the lake lacks ─► queue, from where they come as a batch
+//!                     ├─ a batch ─► batch   each session once, each message answered for itself
+//!                     └─ a session ─► reconcile
 //!                          1. ivs    GetStageSession: live or unknown? done
 //!                          2. lake   is its object there, and final? done
 //!                          3. ivs    ListParticipants, page after page, at the pace of `pace`
@@ -20,40 +22,64 @@
 //! messages that failed are named in the answer and come again; after the queue's last try they lie in the dead-letter
 //! queue.
 
-pub mod config;
-pub mod deadline;
-pub mod error;
-pub mod event;
-pub mod ivs;
-pub mod lake;
-pub mod pace;
-pub mod reconcile;
 pub mod session;
+
+pub mod event;
+
+pub mod batch;
+
+pub mod reconcile;
+
+pub mod sweep;
+
+pub mod deadline;
+
+pub mod ivs;
+
+pub mod pages;
+
+pub mod pace;
+
+pub mod patience;
+
 pub mod table;
 
-use std::collections::{BTreeSet, HashMap};
+pub mod lake;
+
+pub mod queue;
+
+pub mod config;
+
+pub mod error;
+
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use tracing::error;
 
-use crate::config::Config;
+use crate::batch::Batch;
+use crate::config::{Config, interval};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::event::{Message, Work};
+use crate::event::{Payload, Work};
 use crate::ivs::Ivs;
 use crate::lake::Lake;
-use crate::reconcile::{Reconciler, Report};
+use crate::queue::Queue;
+use crate::reconcile::Reconciler;
+use crate::sweep::Sweeper;
 
 /// The function, ready for payloads: clients that all invocations share.
 #[derive(Debug)]
 pub struct Attendance {
     reconciler: Reconciler,
+    sweeper: Sweeper,
+    work: Queue,
     region: String,
 }
 
@@ -67,36 +93,67 @@ impl Attendance {
             .http_client(http_client.clone())
             .load()
             .await;
-        let ivs = Ivs::new(&sdk, http_client.clone(), config.call_interval());
-        let lake = Lake::new(
-            &sdk,
-            http_client,
-            config.path_style,
-            config.bucket,
-            config.prefix,
+        let pace = (
+            interval(config.calls_per_second),
+            interval(config.sweep_calls_per_second),
         );
+        let ivs = Arc::new(Ivs::new(&sdk, http_client.clone(), pace.0, pace.1));
+        let (bucket, prefix) = (config.bucket, config.prefix);
+        let lake = Arc::new(Lake::new(
+            &sdk,
+            http_client.clone(),
+            config.path_style,
+            bucket,
+            prefix,
+        ));
+        let work = Queue::new(&sdk, http_client.clone(), config.queue_url);
+        let sweeps = Queue::new(&sdk, http_client, config.sweep_queue_url);
+        let confirm_after = config.confirm_after;
         let reconciler = Reconciler {
+            ivs: Arc::clone(&ivs),
+            lake: Arc::clone(&lake),
+            confirm_after,
+        };
+        let sweeper = Sweeper {
             ivs,
             lake,
-            confirm_after: config.confirm_after,
+            work: work.clone(),
+            sweeps,
+            confirm_after,
+            queue_at_most: config.queue_at_most,
+            ignore_ended_before: config.ignore_ended_before,
         };
         Self {
             reconciler,
+            sweeper,
+            work,
             region: config.region,
         }
     }
 
     /// Does what a payload asks for before `end_of_time`, and gives the answer in the shape that the sender expects: a
-    /// session's report, or the failed messages of a batch.
+    /// report, or the failed messages of a batch.
     ///
     /// # Errors
     /// Of a single request any [`Error`]; of a batch only what makes it no batch at all.
     pub async fn handle(&self, payload: Value, end_of_time: SystemTime) -> Result<Value, Error> {
         let remaining = end_of_time.duration_since(now().into()).unwrap_or_default();
-        let deadline = Deadline::after(remaining);
-        let answer = match event::parse(payload, &self.region, now()) {
-            Ok(Work::Session(request)) => self.one(&request, &deadline).await,
-            Ok(Work::Batch(messages)) => return Ok(self.batch(messages, &deadline).await),
+        let deadline = &Deadline::after(remaining);
+        let work = event::parse(payload, &self.region, now());
+        // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
+        let answer = match work {
+            Ok(Payload::Batch(messages)) => {
+                return Ok(Box::pin(self.batch(deadline).run(messages)).await);
+            }
+            Ok(Payload::One(Work::Session(request))) => {
+                let reconciled = self.reconciler.reconcile(&request, false, now(), deadline);
+                Box::pin(reconciled).await.map(json)
+            }
+            Ok(Payload::One(Work::Sweep(sweep))) => {
+                Box::pin(self.sweeper.sweep(&sweep, now(), deadline))
+                    .await
+                    .map(json)
+            }
             Err(error) => Err(error),
         };
         answer.inspect_err(|failure| {
@@ -108,66 +165,29 @@ impl Attendance {
         })
     }
 
-    /// Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
-    fn reconcile<'a>(
-        &'a self,
-        request: &'a event::Request,
-        deadline: &'a Deadline,
-    ) -> BoxFuture<'a, Result<Report, Error>> {
-        Box::pin(self.reconciler.reconcile(request, now(), deadline))
-    }
-
-    async fn one(&self, request: &event::Request, deadline: &Deadline) -> Result<Value, Error> {
-        let report: Report = self.reconcile(request, deadline).await?;
-        // A struct of strings and numbers always is a JSON value.
-        Ok(serde_json::to_value(report).unwrap_or_default())
-    }
-
-    /// Looks at each session of a batch once, however many messages name it. A failure is the failure of the messages
-    /// that name the session, and of no other.
-    async fn batch(&self, messages: Vec<Message>, deadline: &Deadline) -> Value {
-        let mut failed = BTreeSet::new();
-        let mut fail = |message_id: &str, failure: &Error| {
-            let (error_type, chain) = (failure.error_type(), failure.chain());
-            error!(message_id, error_type, error = chain, "the message failed");
-            failed.insert(message_id.to_owned());
-        };
-
-        let mut sessions: Vec<(event::Request, Vec<String>)> = Vec::new();
-        let mut places = HashMap::new();
-        for message in messages {
-            match message.request {
-                Err(failure) => fail(&message.id, &failure),
-                Ok(request) => {
-                    let place = *places
-                        .entry(request.session.clone())
-                        .or_insert(sessions.len());
-                    match sessions.get_mut(place) {
-                        Some((joined, ids)) => {
-                            joined.join(&request);
-                            ids.push(message.id);
-                        }
-                        None => sessions.push((request, vec![message.id])),
-                    }
-                }
-            }
+    fn batch<'a>(&'a self, deadline: &'a Deadline) -> Batch<'a> {
+        let Self {
+            reconciler,
+            sweeper,
+            work,
+            ..
+        } = self;
+        Batch {
+            reconciler,
+            sweeper,
+            work,
+            deadline,
+            clock: now,
         }
-        for (request, message_ids) in sessions {
-            if let Err(failure) = self.reconcile(&request, deadline).await {
-                for message_id in &message_ids {
-                    fail(message_id, &failure);
-                }
-            }
-        }
-        let failures: Vec<_> = failed
-            .iter()
-            .map(|id| json!({ "itemIdentifier": id }))
-            .collect();
-        json!({ "batchItemFailures": failures })
     }
 }
 
-/// The time now: read here, once for each session, and handed down as a value.
+/// A report as the answer: a struct of strings and numbers always is a JSON value.
+fn json(report: impl Serialize) -> Value {
+    serde_json::to_value(report).unwrap_or_default()
+}
+
+/// The time now: read here, once for each session or sweep, and handed down as a value.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where the clock is read"

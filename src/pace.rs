@@ -28,6 +28,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
+    own_intervals: HashMap<String, Duration>,
     operations: Mutex<HashMap<String, Slots>>,
     calls: AtomicU64,
 }
@@ -39,11 +40,15 @@ struct Slots {
 }
 
 impl Pace {
-    /// A pace that lets an operation start at most once in `interval`.
+    /// A pace that lets an operation start at most once in `interval`, or in its own where it has one.
     #[must_use]
-    pub fn new(interval: Duration) -> Self {
+    pub fn new(interval: Duration, own: &[(&str, Duration)]) -> Self {
+        let own_intervals = own
+            .iter()
+            .map(|&(operation, interval)| (operation.to_owned(), interval));
         Self {
             interval,
+            own_intervals: own_intervals.collect(),
             operations: Mutex::default(),
             calls: AtomicU64::new(0),
         }
@@ -58,9 +63,9 @@ impl Pace {
     /// Gives way after a throttle: doubles the interval of `operation`, up to 5 s. From then on each call brings it a
     /// tenth closer to the pace that was set.
     pub fn give_way(&self, operation: &str) {
+        let set = self.interval_set(operation);
         self.with(operation, |slots| {
-            slots.interval =
-                (slots.interval * 2).clamp(self.interval, LONGEST_INTERVAL.max(self.interval));
+            slots.interval = (slots.interval * 2).clamp(set, LONGEST_INTERVAL.max(set));
             slots.next = slots.next.max(Instant::now() + slots.interval);
         });
     }
@@ -72,29 +77,35 @@ impl Pace {
     }
 
     async fn turn(&self, operation: &str) {
+        let set = self.interval_set(operation);
         let turn = self.with(operation, |slots| {
             let turn = slots.next.max(Instant::now());
             slots.next = turn + slots.interval;
-            slots.interval = slots.interval.mul_f64(0.9).max(self.interval);
+            slots.interval = slots.interval.mul_f64(0.9).max(set);
             turn
         });
         sleep_until(turn).await;
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn interval_set(&self, operation: &str) -> Duration {
+        self.own_intervals
+            .get(operation)
+            .copied()
+            .unwrap_or(self.interval)
+    }
+
     fn with<T>(&self, operation: &str, change: impl FnOnce(&mut Slots) -> T) -> T {
+        let interval = self.interval_set(operation);
         let mut operations = self
             .operations
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        change(
-            operations
-                .entry(operation.to_owned())
-                .or_insert_with(|| Slots {
-                    next: Instant::now(),
-                    interval: self.interval,
-                }),
-        )
+        let slots = operations.entry(operation.to_owned());
+        change(slots.or_insert_with(|| Slots {
+            next: Instant::now(),
+            interval,
+        }))
     }
 }
 
@@ -172,7 +183,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_operation_starts_once_an_interval() {
-        let pace = Pace::new(Duration::from_millis(500));
+        let pace = Pace::new(Duration::from_millis(500), &[]);
         assert_eq!(
             millis_of_turns(&pace, "ListParticipants", 3).await,
             [0, 500, 1000]
@@ -183,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_throttle_slows_its_operation_which_climbs_back() {
-        let pace = Pace::new(Duration::from_millis(500));
+        let pace = Pace::new(Duration::from_millis(500), &[]);
         pace.turn("ListParticipants").await;
         pace.give_way("ListParticipants");
         let slow = millis_of_turns(&pace, "ListParticipants", 20).await;
@@ -202,7 +213,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn throttles_without_end_leave_a_call_every_five_seconds() {
-        let pace = Pace::new(Duration::from_millis(500));
+        let pace = Pace::new(Duration::from_millis(500), &[]);
         for _ in 0..40 {
             pace.give_way("ListParticipants");
         }

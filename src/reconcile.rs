@@ -6,6 +6,8 @@
 //! exported, and a session is listed at most twice: soon after its end, and once more `confirm_after` later, because
 //! nothing documents when the list of an ended session is complete.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
@@ -25,8 +27,8 @@ const MOST_PUTS: usize = 5;
 /// What reconciling needs: IVS, the lake, and when a look counts as the last.
 #[derive(Debug)]
 pub struct Reconciler {
-    pub ivs: Ivs,
-    pub lake: Lake,
+    pub ivs: Arc<Ivs>,
+    pub lake: Arc<Lake>,
     pub confirm_after: TimeDelta,
 }
 
@@ -71,18 +73,24 @@ struct Done {
 }
 
 impl Reconciler {
-    /// Reconciles one session as of `now`, before `deadline`, and logs one line about it.
+    /// Reconciles one session as of `now`, before `deadline`, and logs one line about it. A session that is
+    /// `known_live`, by the list of stages, is not asked for again.
     ///
     /// # Errors
     /// Any [`Error`] but `InvalidEvent`; the lake is then as it was.
     pub async fn reconcile(
         &self,
         request: &Request,
+        known_live: bool,
         now: DateTime<Utc>,
         deadline: &Deadline,
     ) -> Result<Report, Error> {
         let (began, calls_before) = (tokio::time::Instant::now(), self.ivs.calls());
-        let done = self.take_steps(request, now, deadline).await?;
+        let done = if known_live {
+            Done::without_object(Outcome::StillLive)
+        } else {
+            self.take_steps(request, now, deadline).await?
+        };
         let SessionRef {
             stage_arn,
             session_id,
@@ -116,9 +124,9 @@ impl Reconciler {
         now: DateTime<Utc>,
         deadline: &Deadline,
     ) -> Result<Done, Error> {
-        let name = &request.session;
+        let (name, resource) = (&request.session, request.session.to_string());
         let found = deadline
-            .prepare("GetStageSession", name, self.ivs.find(name))
+            .prepare("GetStageSession", &resource, self.ivs.find(name))
             .await?;
         let session = match found {
             Found::Ended(session) => session,
@@ -126,17 +134,24 @@ impl Reconciler {
             Found::Unknown => {
                 let hinted_at = request.hinted_at.unwrap_or(now);
                 return deadline
-                    .prepare("HeadObject", name, self.look_for_file(name, hinted_at))
+                    .prepare("HeadObject", &resource, self.look_for_file(name, hinted_at))
                     .await;
             }
         };
 
         let key = self.lake.key(PARTICIPANTS.name, session.day(), name);
         let seen = deadline
-            .prepare("HeadObject", name, self.lake.look(&key))
+            .prepare("HeadObject", &resource, self.lake.look(&key))
             .await?;
         let last_modified = seen.as_ref().map(|seen| seen.last_modified);
-        let Some(outcome) = self.due(&session, last_modified, request.rewrite_before, now) else {
+        let due = due(
+            session.end_time,
+            last_modified,
+            request.rewrite_before,
+            now,
+            self.confirm_after,
+        );
+        let Some(outcome) = due else {
             let participants = seen.and_then(|seen| seen.participants);
             return Ok(Done {
                 outcome: Outcome::UpToDate,
@@ -147,28 +162,16 @@ impl Reconciler {
         };
 
         let pages = self.ivs.participants(name).try_concat();
-        let fresh = deadline.prepare("ListParticipants", name, pages).await?;
+        let fresh = deadline
+            .prepare("ListParticipants", &resource, pages)
+            .await?;
         deadline
-            .put("PutObject", name, self.store(session, key, outcome, fresh))
+            .put(
+                "PutObject",
+                &resource,
+                self.store(session, key, outcome, fresh),
+            )
             .await
-    }
-
-    /// What a write now would be called, `None` if the object is final.
-    fn due(
-        &self,
-        session: &EndedSession,
-        last_modified: Option<DateTime<Utc>>,
-        rewrite_before: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Option<Outcome> {
-        let Some(last_modified) = last_modified else {
-            return Some(Outcome::Exported);
-        };
-        if rewrite_before.is_some_and(|instant| last_modified < instant) {
-            return Some(Outcome::Rewritten);
-        }
-        let final_from = session.end_time + self.confirm_after;
-        (last_modified < final_from && final_from <= now).then_some(Outcome::Confirmed)
     }
 
     /// Puts what was listed, merged with what is stored, under a condition that nobody else wrote in between.
@@ -231,11 +234,7 @@ impl Reconciler {
                     Some(error),
                 )
             })?;
-            let file = File {
-                bytes,
-                schema_version: SCHEMA_VERSION,
-                participants,
-            };
+            let file = File::of_table(bytes, SCHEMA_VERSION, participants);
             let over = object.map(|object| object.etag);
             if self.lake.put(&key, file, over.as_deref()).await? == Put::Written {
                 return Ok(done(outcome));
@@ -271,6 +270,26 @@ impl Reconciler {
     }
 }
 
+/// What writing a session's object now would be called, `None` if the object is final. `written` is the object's
+/// LastModified.
+#[must_use]
+pub fn due(
+    end_time: DateTime<Utc>,
+    written: Option<DateTime<Utc>>,
+    rewrite_before: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+    confirm_after: TimeDelta,
+) -> Option<Outcome> {
+    let Some(written) = written else {
+        return Some(Outcome::Exported);
+    };
+    if rewrite_before.is_some_and(|instant| written < instant) {
+        return Some(Outcome::Rewritten);
+    }
+    let final_from = end_time + confirm_after;
+    (written < final_from && final_from <= now).then_some(Outcome::Confirmed)
+}
+
 impl Done {
     fn without_object(outcome: Outcome) -> Self {
         Self {
@@ -299,7 +318,7 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionOutput;
@@ -446,8 +465,8 @@ mod tests {
             .then_output(move || page(None, listed));
         let ivs = answered(RuleMode::MatchAny, &[find, list]);
         let reconciler = Reconciler {
-            ivs,
-            lake,
+            ivs: Arc::new(ivs),
+            lake: Arc::new(lake),
             confirm_after: TimeDelta::minutes(60),
         };
         let request = Request {
@@ -456,7 +475,12 @@ mod tests {
             rewrite_before: None,
         };
         reconciler
-            .reconcile(&request, at(now), &Deadline::after(Duration::from_mins(15)))
+            .reconcile(
+                &request,
+                false,
+                at(now),
+                &Deadline::after(Duration::from_mins(15)),
+            )
             .await
     }
 
@@ -541,17 +565,17 @@ mod tests {
         assert_eq!(sent.lock().unwrap().len(), 5);
     }
 
-    #[tokio::test]
-    async fn a_second_look_is_due_from_the_hour_and_only_if_the_object_is_older() {
-        let (lake, _) = s3(&[None], &[(200, "")]);
-        let reconciler = Reconciler {
-            ivs: answered(RuleMode::MatchAny, &[]),
-            lake,
-            confirm_after: TimeDelta::minutes(60),
-        };
-        let due = |modified: Option<i64>, rewrite_before: Option<i64>, now: i64| {
-            let (modified, rewrite_before) = (modified.map(at), rewrite_before.map(at));
-            reconciler.due(&session(), modified, rewrite_before, at(now))
+    #[test]
+    fn a_second_look_is_due_from_the_hour_and_only_if_the_object_is_older() {
+        let due = |written: Option<i64>, rewrite_before: Option<i64>, now: i64| {
+            let (written, rewrite_before) = (written.map(at), rewrite_before.map(at));
+            super::due(
+                at(END),
+                written,
+                rewrite_before,
+                at(now),
+                TimeDelta::minutes(60),
+            )
         };
         let hour = END + 3600;
         assert_eq!(due(None, None, END), Some(Outcome::Exported));

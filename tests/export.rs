@@ -423,6 +423,13 @@ fn invalid_payloads() -> Vec<(Value, &'static str, &'static str)> {
             "must not lie in the future",
         ),
         (json!({ "stage": STAGE }), "payload", "stage"),
+        (json!({ "sweep": { "dryrun": true } }), "sweep", "dryrun"),
+        (json!({ "sweep": {}, "dry_run": true }), "sweep", "dry_run"),
+        (
+            json!({ "sweep": { "after": "x" } }),
+            "sweep.after",
+            "arn:aws:ivs:REGION:ACCOUNT:stage/ID",
+        ),
         (json!([]), "payload", "JSON object"),
         (
             json!({ "Records": [{ "eventSource": "aws:s3" }] }),
@@ -936,6 +943,7 @@ fn a_function_without_its_settings_says_which_before_any_event() {
     let output = Command::new(BOOTSTRAP)
         .env_clear()
         .env("AWS_REGION", REGION)
+        .env("QUEUE_URL", "https://queue/work")
         .output()
         .unwrap();
     assert!(!output.status.success());

@@ -12,8 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
+use ivs_attendance::batch::MOST_RECEIVES;
 use ivs_attendance::config::Config;
-use ivs_attendance::event::{self, Work};
+use ivs_attendance::event::{self, Payload, Work};
+use ivs_attendance::queue::SWEEP_GROUP;
+use ivs_attendance::sweep::Sweep;
 use ivs_attendance::table::PARTICIPANTS;
 use serde_json::{Value, json};
 
@@ -112,7 +115,7 @@ fn variables() -> BTreeSet<String> {
     let asked = RefCell::new(BTreeSet::new());
     let lookup = |name: &str| {
         asked.borrow_mut().insert(name.to_owned());
-        ["BUCKET", "AWS_REGION"]
+        ["BUCKET", "QUEUE_URL", "AWS_REGION"]
             .contains(&name)
             .then(|| "value".to_owned())
     };
@@ -143,7 +146,7 @@ fn the_template_sets_every_variable_that_the_code_asks_for() {
 fn the_templates_defaults_are_the_codes() {
     let template = template();
     let config = Config::parse(|name| {
-        ["BUCKET", "AWS_REGION"]
+        ["BUCKET", "QUEUE_URL", "AWS_REGION"]
             .contains(&name)
             .then(|| "value".to_owned())
     })
@@ -156,6 +159,13 @@ fn the_templates_defaults_are_the_codes() {
         json!(config.confirm_after.num_minutes())
     );
     assert_eq!(default("Prefix"), json!(config.prefix));
+    assert_eq!(default("SweepCallsPerSecond"), json!(4));
+    assert!((config.sweep_calls_per_second - 4.0).abs() < f64::EPSILON);
+    assert_eq!(default("QueueAtMost"), json!(config.queue_at_most));
+    assert_eq!(
+        (default("IgnoreEndedBefore"), config.ignore_ended_before),
+        (json!(""), None)
+    );
 }
 
 #[test]
@@ -174,7 +184,11 @@ fn the_rule_asks_for_hints_and_for_nothing_that_the_code_refuses() {
                 .unwrap();
         assert_eq!(matches(pattern, &event), wanted, "{name}");
         let accepted = event::parse(event, "us-west-2", chrono::DateTime::UNIX_EPOCH);
-        assert_eq!(matches!(accepted, Ok(Work::Session(_))), wanted, "{name}");
+        assert_eq!(
+            matches!(accepted, Ok(Payload::One(Work::Session(_)))),
+            wanted,
+            "{name}"
+        );
     }
 }
 
@@ -200,7 +214,10 @@ fn the_queues_numbers_fit_the_functions() {
     assert_eq!(number(&function["Timeout"]), 900);
     let window = number(&mapping["MaximumBatchingWindowInSeconds"]);
     assert!(number(&queue["VisibilityTimeout"]) > number(&function["Timeout"]) + window);
-    assert_eq!(number(&queue["RedrivePolicy"]["maxReceiveCount"]), 5);
+    assert_eq!(
+        number(&queue["RedrivePolicy"]["maxReceiveCount"]),
+        u64::from(MOST_RECEIVES)
+    );
     for resource in ["WorkQueue", "WorkDeadLetterQueue", "RuleDeadLetterQueue"] {
         assert_eq!(
             number(&properties(&template, resource)["MessageRetentionPeriod"]),
@@ -235,7 +252,13 @@ fn the_queues_numbers_fit_the_functions() {
 
 /// What each operation that the code calls needs. A HEAD is allowed by GetObject, and answers 404 instead of 403 only
 /// with ListBucket; a PUT with If-Match needs GetObject.
-const ACTIONS: [(&str, &[&str]); 5] = [
+const ACTIONS: [(&str, &[&str]); 11] = [
+    ("list_stages", &["ivs:ListStages"]),
+    ("list_stage_sessions", &["ivs:ListStageSessions"]),
+    ("list_objects_v2", &["s3:ListBucket"]),
+    ("get_queue_attributes", &["sqs:GetQueueAttributes"]),
+    ("send_message", &["sqs:SendMessage"]),
+    ("send_message_batch", &["sqs:SendMessage"]),
     ("get_stage_session", &["ivs:GetStageSession"]),
     ("list_participants", &["ivs:ListParticipants"]),
     ("head_object", &["s3:GetObject", "s3:ListBucket"]),
@@ -262,7 +285,7 @@ fn the_policy_allows_what_the_code_calls_and_no_more() {
             let name = call.split("()").next().unwrap();
             if name
                 .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
             {
                 called.insert(name.to_owned());
             }
@@ -308,17 +331,45 @@ fn the_policy_allows_what_the_code_calls_and_no_more() {
 }
 
 #[test]
+fn the_schedule_asks_for_a_sweep_one_at_a_time() {
+    let template = template();
+    let target = &properties(&template, "SweepRule")["Targets"][0];
+    let sweep: Value = serde_json::from_str(target["Input"].as_str().unwrap()).unwrap();
+    let work = event::parse(sweep, "us-west-2", chrono::DateTime::UNIX_EPOCH);
+    assert!(matches!(work, Ok(Payload::One(Work::Sweep(sweep))) if sweep == Sweep::default()));
+
+    let queue = properties(&template, "SweepQueue");
+    assert_eq!(
+        (&queue["FifoQueue"], &queue["ContentBasedDeduplication"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(target["SqsParameters"]["MessageGroupId"], SWEEP_GROUP);
+    let function = properties(&template, "Function");
+    assert!(queue["VisibilityTimeout"].as_u64() > function["Timeout"].as_u64());
+    assert_eq!(queue["MessageRetentionPeriod"], 3600);
+    assert_eq!(function["Events"]["Sweeps"]["Properties"]["BatchSize"], 1);
+    assert_eq!(
+        function["RecursiveLoop"], "Allow",
+        "a sweep sends itself on"
+    );
+}
+
+#[test]
 fn each_module_speaks_its_own_vocabulary() {
     let speakers: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("aws_sdk_ivsrealtime", &["ivs.rs"][..]),
         ("aws_sdk_s3", &["lake.rs"]),
+        ("aws_sdk_sqs", &["queue.rs"]),
         ("arrow::", &["table.rs"]),
         ("parquet::", &["table.rs"]),
         ("aws_lambda_events", &["event.rs"]),
         ("lambda_runtime", &["main.rs", "error.rs"]),
-        ("aws_config", &["lib.rs", "ivs.rs", "lake.rs"]),
+        ("aws_config", &["lib.rs", "ivs.rs", "lake.rs", "queue.rs"]),
         ("aws_smithy_http_client", &["lib.rs"]),
-        ("aws_smithy_runtime_api", &["ivs.rs", "pace.rs"]),
+        (
+            "aws_smithy_runtime_api",
+            &["ivs.rs", "pace.rs", "patience.rs"],
+        ),
         ("tracing_subscriber", &["main.rs"]),
     ]);
     for (word, allowed) in speakers {

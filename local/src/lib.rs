@@ -92,6 +92,8 @@ pub fn variables(ivs: &Ivs, s3: &S3) -> HashMap<String, String> {
         ("AWS_ENDPOINT_URL_IVS_REALTIME", ivs.url()),
         ("AWS_ENDPOINT_URL_S3", s3.url()),
         ("BUCKET", BUCKET),
+        // Nothing listens there: only a sweep, or time that runs out, sends to a queue.
+        ("QUEUE_URL", "http://127.0.0.1:9/000000000000/work"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()

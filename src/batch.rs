@@ -1,0 +1,230 @@
+//! An SQS batch: each session once, however many messages name it, and each message answered for itself.
+//!
+//! Cost must grow with the sessions that end, not with the messages that name live ones, so of a batch that names
+//! many, the live ones are first told apart a hundred stages a call. What time does not suffice for is sent to the queue
+//! anew and acknowledged: waiting must never count as failing.
+//!
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+use tracing::{error, info};
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::event::{Message, Request, Work};
+use crate::queue::Queue;
+use crate::reconcile::Reconciler;
+use crate::session::SessionRef;
+use crate::sweep::{Sweep, Sweeper};
+
+/// The last receive before a message goes to the dead-letter queue: `maxReceiveCount` in the template.
+pub const MOST_RECEIVES: u32 = 5;
+/// A batch of fewer sessions is not worth a list of stages.
+const FEW_SESSIONS: usize = 5;
+
+/// What a batch needs.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    pub reconciler: &'a Reconciler,
+    pub sweeper: &'a Sweeper,
+    pub work: &'a Queue,
+    pub deadline: &'a Deadline,
+    /// Reads the time, once for each session or sweep.
+    pub clock: fn() -> DateTime<Utc>,
+}
+
+/// One session of a batch, and the messages that name it.
+struct Task {
+    request: Request,
+    messages: Vec<Envelope>,
+}
+
+/// What is kept of a message until it is answered.
+struct Envelope {
+    id: String,
+    body: String,
+    receives: u32,
+}
+
+impl Batch<'_> {
+    /// Does the work of all messages, and gives the ids of those that failed.
+    pub async fn run(&self, messages: Vec<Message>) -> Value {
+        let mut failed = BTreeSet::new();
+        let (tasks, sweeps) = sort_out(messages, &mut failed);
+        let live = self.live_among(&tasks).await;
+        let mut not_begun = Vec::new();
+        for task in tasks {
+            if self.deadline.has_passed() {
+                not_begun.extend(task.messages);
+                continue;
+            }
+            let known_live = live.contains(&task.request.session);
+            let now = (self.clock)();
+            // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
+            let done =
+                Box::pin(
+                    self.reconciler
+                        .reconcile(&task.request, known_live, now, self.deadline),
+                );
+            if let Err(failure) = done.await {
+                for message in &task.messages {
+                    fail(&mut failed, &message.id, &failure);
+                }
+                self.mark(&task, &failure).await;
+            }
+        }
+        for (message, sweep) in sweeps {
+            if self.deadline.has_passed() {
+                not_begun.push(message);
+                continue;
+            }
+            if let Err(failure) =
+                Box::pin(self.sweeper.sweep(&sweep, (self.clock)(), self.deadline)).await
+            {
+                fail(&mut failed, &message.id, &failure);
+            }
+        }
+        self.send_anew(not_begun, &mut failed).await;
+        let failures: Vec<_> = failed
+            .iter()
+            .map(|id| json!({ "itemIdentifier": id }))
+            .collect();
+        json!({ "batchItemFailures": failures })
+    }
+
+    /// The sessions of the batch that the list of stages shows to be live. Reads at most half as many pages as there
+    /// are sessions, so that it never costs much more than it saves; without it, each session is asked for itself.
+    async fn live_among(&self, tasks: &[Task]) -> HashSet<SessionRef> {
+        let mut live = HashSet::new();
+        if tasks.len() < FEW_SESSIONS {
+            return live;
+        }
+        let named: HashSet<&SessionRef> = tasks.iter().map(|task| &task.request.session).collect();
+        let read = async {
+            let mut pages = std::pin::pin!(self.reconciler.ivs.stages());
+            for _ in 0..tasks.len() / 2 {
+                let Some(page) = pages.try_next().await? else {
+                    break;
+                };
+                for stage in page {
+                    let Some(Ok(session_id)) = stage.active_session_id.map(|id| id.parse()) else {
+                        continue;
+                    };
+                    let session = SessionRef {
+                        stage_arn: stage.arn,
+                        session_id,
+                    };
+                    if named.contains(&session) {
+                        live.insert(session);
+                    }
+                }
+            }
+            Ok(())
+        };
+        if let Err(failure) = self.deadline.prepare("ListStages", "the batch", read).await {
+            info!(
+                reason = failure.chain(),
+                "the sessions of the batch are asked for one by one"
+            );
+        }
+        live
+    }
+
+    /// Leaves a marker when a session fails at its last try, so that sweeps leave it out for a day.
+    async fn mark(&self, task: &Task, failure: &Error) {
+        if !task
+            .messages
+            .iter()
+            .any(|message| message.receives >= MOST_RECEIVES)
+        {
+            return;
+        }
+        let marker =
+            json!({ "error_type": failure.error_type(), "error": failure.chain() }).to_string();
+        let session = &task.request.session;
+        let put = self.reconciler.lake.put_failed(session, marker);
+        if let Err(failure) = self
+            .deadline
+            .put("PutObject", &session.to_string(), put)
+            .await
+        {
+            error!(
+                error_type = failure.error_type(),
+                error = failure.chain(),
+                "the session could not be marked as failed"
+            );
+        }
+    }
+
+    async fn send_anew(&self, messages: Vec<Envelope>, failed: &mut BTreeSet<String>) {
+        if messages.is_empty() {
+            return;
+        }
+        let (ids, bodies): (Vec<_>, Vec<_>) = messages
+            .into_iter()
+            .map(|message| (message.id, message.body))
+            .unzip();
+        let sent = self
+            .deadline
+            .put(
+                "SendMessageBatch",
+                "the messages not begun",
+                self.work.send(bodies),
+            )
+            .await;
+        match sent {
+            Ok(()) => info!(
+                sent_anew = ids.len(),
+                "no time was left for {} messages",
+                ids.len()
+            ),
+            Err(failure) => ids.iter().for_each(|id| fail(failed, id, &failure)),
+        }
+    }
+}
+
+/// The sessions that the messages name, in the order in which they are named first, and the sweeps.
+fn sort_out(
+    messages: Vec<Message>,
+    failed: &mut BTreeSet<String>,
+) -> (Vec<Task>, Vec<(Envelope, Sweep)>) {
+    let (mut tasks, mut sweeps) = (Vec::<Task>::new(), Vec::new());
+    let mut places = HashMap::new();
+    for Message {
+        id,
+        body,
+        receives,
+        work,
+    } in messages
+    {
+        let message = Envelope { id, body, receives };
+        match work {
+            Err(failure) => fail(failed, &message.id, &failure),
+            Ok(Work::Sweep(sweep)) => sweeps.push((message, sweep)),
+            Ok(Work::Session(request)) => {
+                let place = *places.entry(request.session.clone()).or_insert(tasks.len());
+                match tasks.get_mut(place) {
+                    Some(task) => {
+                        task.request.join(&request);
+                        task.messages.push(message);
+                    }
+                    None => tasks.push(Task {
+                        request,
+                        messages: vec![message],
+                    }),
+                }
+            }
+        }
+    }
+    (tasks, sweeps)
+}
+
+fn fail(failed: &mut BTreeSet<String>, message_id: &str, failure: &Error) {
+    let (error_type, chain) = (failure.error_type(), failure.chain());
+    error!(message_id, error_type, error = chain, "the message failed");
+    failed.insert(message_id.to_owned());
+}
