@@ -6,11 +6,9 @@
 //! the life of a token, a list of an unknown session), what it answers here is one possibility; nothing should depend
 //! on it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -18,10 +16,20 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::listing::Item;
+use crate::quota::Used;
 use crate::server::Server;
+pub use crate::world::{Call, Participant, Quota, Session, World};
+
+/// The operations of the service that are emulated.
+const OPERATIONS: [&str; 4] = [
+    "GetStageSession",
+    "ListParticipants",
+    "ListStages",
+    "ListStageSessions",
+];
 
 /// The running emulator of one region.
 pub struct Ivs {
@@ -31,97 +39,8 @@ pub struct Ivs {
 
 type Shared = Arc<Mutex<World>>;
 
-/// What the emulated region knows, to be set up and changed at any time.
-pub struct World {
-    pub region: String,
-    pub quota: Quota,
-    /// The operations that the caller's role does not allow.
-    pub denied: BTreeSet<String>,
-    /// Sessions by stage ARN and session id.
-    pub sessions: BTreeMap<(String, String), Session>,
-    /// Every request so far.
-    pub calls: Vec<Call>,
-    walks: HashMap<String, Walk>,
-    used: HashMap<String, Used>,
-}
-
-/// How many calls a second of one operation are let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quota {
-    Off,
-    /// At most 5 in any second.
-    Window,
-    /// A bucket of 5 tokens that gains 5 a second.
-    Bucket,
-}
-
-const CALLS_PER_SECOND: usize = 5;
-
-/// A session of a stage; live while it has no end.
-#[derive(Clone, Debug, Default)]
-pub struct Session {
-    pub start_time: Option<DateTime<Utc>>,
-    pub end_time: Option<DateTime<Utc>>,
-    pub participants: Vec<Participant>,
-}
-
-/// A participant, with the members of `ParticipantSummary`; what is `None` is left out of the answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Participant {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub participant_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_join_time: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub published: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recording_state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replication_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replication_state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_stage_arn: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_session_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub redundant_ingest: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ingest_configuration_arn: Option<String>,
-    /// Members that the SDK does not know yet.
-    #[serde(flatten)]
-    pub more: Map<String, Value>,
-}
-
-/// A request as it came, and how it was answered.
-#[derive(Clone, Debug)]
-pub struct Call {
-    pub at: Instant,
-    pub operation: String,
-    pub body: Value,
-    pub status: u16,
-}
-
-/// A list that is being paged through: its order is drawn when it begins.
-#[derive(Clone)]
-struct Walk {
-    session: (String, String),
-    order: u64,
-    offset: usize,
-}
-
-struct Used {
-    recent: VecDeque<Instant>,
-    tokens: f64,
-    filled: Instant,
-}
-
-struct Refusal {
+/// An answer that is an error.
+pub(crate) struct Refusal {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -133,15 +52,7 @@ impl Ivs {
     /// # Errors
     /// When no port can be had.
     pub async fn start(region: &str) -> io::Result<Self> {
-        let shared: Shared = Arc::new(Mutex::new(World {
-            region: region.to_owned(),
-            quota: Quota::Bucket,
-            denied: BTreeSet::new(),
-            sessions: BTreeMap::new(),
-            calls: Vec::new(),
-            walks: HashMap::new(),
-            used: HashMap::new(),
-        }));
+        let shared: Shared = Arc::new(Mutex::new(World::new(region)));
         let app = Router::new()
             .fallback(answer)
             .with_state(Arc::clone(&shared));
@@ -169,25 +80,6 @@ impl Ivs {
             .iter()
             .filter(|call| call.operation == operation)
             .count()
-    }
-}
-
-impl World {
-    /// Puts a session into its stage.
-    pub fn put(&mut self, stage_arn: &str, session_id: &str, session: Session) {
-        self.sessions
-            .insert((stage_arn.to_owned(), session_id.to_owned()), session);
-    }
-
-    /// The session, to be changed.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn session(&mut self, stage_arn: &str, session_id: &str) -> &mut Session {
-        let name = (stage_arn.to_owned(), session_id.to_owned());
-        self.sessions
-            .get_mut(&name)
-            .expect("the session was put before")
     }
 }
 
@@ -246,7 +138,7 @@ impl World {
         headers: &HeaderMap,
         body: &Value,
     ) -> Result<Value, Refusal> {
-        if method != Method::POST || !["GetStageSession", "ListParticipants"].contains(&operation) {
+        if method != Method::POST || !OPERATIONS.contains(&operation) {
             return Err(refusal(
                 404,
                 "UnknownOperationException",
@@ -254,14 +146,24 @@ impl World {
             ));
         }
         self.check_signature(headers)?;
-        self.take_from_quota(operation)?;
+        let now = Instant::now();
+        let used = self.used.entry(operation.to_owned());
+        if !used
+            .or_insert_with(|| Used::nothing(now))
+            .take(self.quota, now)
+        {
+            let message = "Rate exceeded".to_owned();
+            return Err(refusal(429, "ThrottlingException", message));
+        }
         if self.denied.contains(operation) {
             let message = format!("User is not authorized to perform: ivs:{operation}");
             return Err(refusal(403, "AccessDeniedException", message));
         }
         match operation {
             "GetStageSession" => self.get_stage_session(body),
-            _ => self.list_participants(body),
+            "ListParticipants" => self.list_participants(body),
+            "ListStages" => self.list_stages(body),
+            _ => self.list_stage_sessions(body),
         }
     }
 
@@ -293,64 +195,20 @@ impl World {
         Ok(())
     }
 
-    fn take_from_quota(&mut self, operation: &str) -> Result<(), Refusal> {
-        let now = Instant::now();
-        let used = self
-            .used
-            .entry(operation.to_owned())
-            .or_insert_with(|| Used {
-                recent: VecDeque::new(),
-                tokens: CALLS_PER_SECOND as f64,
-                filled: now,
-            });
-        let granted = match self.quota {
-            Quota::Off => true,
-            Quota::Window => {
-                while used
-                    .recent
-                    .front()
-                    .is_some_and(|&call| now - call >= Duration::from_secs(1))
-                {
-                    used.recent.pop_front();
-                }
-                used.recent.len() < CALLS_PER_SECOND
-            }
-            Quota::Bucket => {
-                let gained = (now - used.filled).as_secs_f64() * CALLS_PER_SECOND as f64;
-                used.tokens = (used.tokens + gained).min(CALLS_PER_SECOND as f64);
-                used.filled = now;
-                used.tokens >= 1.0
-            }
-        };
-        if !granted {
-            return Err(refusal(
-                429,
-                "ThrottlingException",
-                "Rate exceeded".to_owned(),
-            ));
-        }
-        used.recent.push_back(now);
-        used.tokens -= 1.0;
-        Ok(())
-    }
-
     fn get_stage_session(&self, body: &Value) -> Result<Value, Refusal> {
         members(body, &["stageArn", "sessionId"])?;
         let name = name(body)?;
         let session = self.sessions.get(&name).ok_or_else(|| not_found(&name))?;
-        let mut answer = Map::new();
-        answer.insert("sessionId".to_owned(), name.1.into());
-        for (member, time) in [
-            ("startTime", session.start_time),
-            ("endTime", session.end_time),
-        ] {
-            // While a session is live the service sends null, or nothing.
-            answer.insert(
-                member.to_owned(),
-                time.map_or(Value::Null, |time| timestamp(time).into()),
-            );
-        }
-        Ok(json!({ "stageSession": answer }))
+        Ok(json!({ "stageSession": self.summary(&name, session) }))
+    }
+
+    /// A session, as `GetStageSession` and `ListStageSessions` both say it. While it is live its end is null.
+    fn summary(&self, name: &(String, String), session: &Session) -> Value {
+        json!({
+            "sessionId": name.1,
+            "startTime": session.start_time.map(timestamp),
+            "endTime": self.end_time(name).map(timestamp),
+        })
     }
 
     fn list_participants(&mut self, body: &Value) -> Result<Value, Refusal> {
@@ -374,47 +232,72 @@ impl World {
                 "this emulator has no filters, and a complete list uses none",
             ));
         }
-        let page_size = match body.get("maxResults") {
-            None => 50,
-            Some(number) => match number
-                .as_u64()
-                .and_then(|number| usize::try_from(number).ok())
-            {
-                Some(number @ 1..=100) => number,
-                _ => return Err(invalid("maxResults must be from 1 to 100")),
-            },
-        };
-        let walk = match body
-            .get("nextToken")
-            .map(|token| token.as_str().unwrap_or_default())
-        {
-            None => Walk {
-                session: name.clone(),
-                order: self.calls.len() as u64,
-                offset: 0,
-            },
-            Some(token) => match self.walks.get(token) {
-                Some(walk) if walk.session == name => walk.clone(),
-                _ => return Err(invalid("nextToken is not one of this list")),
-            },
-        };
-        let session = self.sessions.get(&name).ok_or_else(|| not_found(&name))?;
-        let mut listed: Vec<&Participant> = session.participants.iter().collect();
-        listed.sort_by_cached_key(|participant| hash((walk.order, &participant.participant_id)));
-        let page: Vec<_> = listed
-            .iter()
-            .skip(walk.offset)
-            .take(page_size)
-            .map(|who| json!(who))
-            .collect();
-        let offset = walk.offset + page.len();
-        let mut answer = json!({ "participants": page });
-        if offset < listed.len() {
-            let token = format!("{:016x}", hash((self.calls.len(), &name, offset)));
-            answer["nextToken"] = token.clone().into();
-            self.walks.insert(token, Walk { offset, ..walk });
+        if !self.sessions.contains_key(&name) {
+            return Err(not_found(&name));
         }
-        Ok(answer)
+        let target = format!("{} {}", name.0, name.1);
+        let items = |world: &Self| {
+            let now = Instant::now();
+            let participants = world.sessions[&name].participants.iter().enumerate();
+            participants
+                .filter(|(_, who)| who.listed_from.is_none_or(|from| from <= now))
+                .map(|(place, _)| Item::Participant(place))
+                .collect()
+        };
+        let page = self.page("ListParticipants", target, body, items)?;
+        let participants = &self.sessions[&name].participants;
+        Ok(page.json("participants", |item| match item {
+            Item::Participant(place) => participants.get(*place).map(|who| json!(who)),
+            Item::Stage(_) | Item::Session(_) => None,
+        }))
+    }
+
+    fn list_stages(&mut self, body: &Value) -> Result<Value, Refusal> {
+        members(body, &["maxResults", "nextToken"])?;
+        let items = |world: &Self| world.stages.iter().cloned().map(Item::Stage).collect();
+        let page = self.page("ListStages", String::new(), body, items)?;
+        Ok(page.json("stages", |item| match item {
+            Item::Stage(arn) => self.stage(arn),
+            Item::Session(_) | Item::Participant(_) => None,
+        }))
+    }
+
+    /// A stage in a list, if it was not deleted meanwhile.
+    fn stage(&self, arn: &str) -> Option<Value> {
+        let arn = self.stages.get(arn)?;
+        let mut stage = json!({ "arn": arn, "name": "", "tags": {} });
+        let live = self
+            .sessions_of(arn)
+            .filter(|(name, _)| self.end_time(name).is_none())
+            .max_by_key(|(_, session)| session.start_time);
+        if let Some((name, _)) = live {
+            stage["activeSessionId"] = name.1.clone().into();
+        }
+        Some(stage)
+    }
+
+    fn list_stage_sessions(&mut self, body: &Value) -> Result<Value, Refusal> {
+        members(body, &["stageArn", "maxResults", "nextToken"])?;
+        let stage_arn = stage_arn(body)?;
+        if !self.stages.contains(&stage_arn) {
+            let message = format!("there is no stage {stage_arn}");
+            return Err(refusal(404, "ResourceNotFoundException", message));
+        }
+        let items = |world: &Self| {
+            let sessions = world.sessions_of(&stage_arn);
+            sessions
+                .map(|(name, _)| Item::Session(name.1.clone()))
+                .collect()
+        };
+        let page = self.page("ListStageSessions", stage_arn.clone(), body, items)?;
+        Ok(page.json("stageSessions", |item| match item {
+            Item::Session(id) => {
+                let name = (stage_arn.clone(), id.clone());
+                let session = self.sessions.get(&name)?;
+                Some(self.summary(&name, session))
+            }
+            Item::Stage(_) | Item::Participant(_) => None,
+        }))
     }
 }
 
@@ -428,29 +311,35 @@ fn members(body: &Value, known: &[&str]) -> Result<(), Refusal> {
     }
 }
 
-fn name(body: &Value) -> Result<(String, String), Refusal> {
-    let text = |member: &str| {
-        body.get(member)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (stage_arn, session_id) = (text("stageArn"), text("sessionId"));
+fn alphanumeric(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn text(body: &Value, member: &str) -> String {
+    let text = body.get(member).and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}
+
+fn stage_arn(body: &Value) -> Result<String, Refusal> {
+    let stage_arn = text(body, "stageArn");
     let parts: Vec<_> = stage_arn.split(':').collect();
-    let alphanumeric =
-        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     match parts[..] {
         ["arn", "aws", "ivs", _, account, resource]
             if account.bytes().all(|byte| byte.is_ascii_digit())
                 && resource
                     .strip_prefix("stage/")
-                    .is_some_and(|id| alphanumeric(&id.replace('-', "0"))) => {}
-        _ => {
-            return Err(invalid(
-                "stageArn must match arn:aws:ivs:[a-z0-9-]+:[0-9]+:stage/[a-zA-Z0-9-]+",
-            ));
+                    .is_some_and(|id| alphanumeric(&id.replace('-', "0"))) =>
+        {
+            Ok(stage_arn)
         }
+        _ => Err(invalid(
+            "stageArn must match arn:aws:ivs:[a-z0-9-]+:[0-9]+:stage/[a-zA-Z0-9-]+",
+        )),
     }
+}
+
+fn name(body: &Value) -> Result<(String, String), Refusal> {
+    let (stage_arn, session_id) = (stage_arn(body)?, text(body, "sessionId"));
     if session_id.len() != 16 || !session_id.strip_prefix("st-").is_some_and(alphanumeric) {
         return Err(invalid(
             "sessionId must match st-[a-zA-Z0-9]+ and have 16 characters",
@@ -467,7 +356,7 @@ fn refusal(status: u16, code: &'static str, message: String) -> Refusal {
     }
 }
 
-fn invalid(message: &str) -> Refusal {
+pub(crate) fn invalid(message: &str) -> Refusal {
     refusal(400, "ValidationException", message.to_owned())
 }
 
@@ -477,12 +366,6 @@ fn not_found((stage_arn, session_id): &(String, String)) -> Refusal {
         "ResourceNotFoundException",
         format!("{stage_arn} has no session {session_id}"),
     )
-}
-
-fn hash(value: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A time as the service writes it.

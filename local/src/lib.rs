@@ -5,9 +5,12 @@
 
 pub mod function;
 pub mod ivs;
+mod listing;
+mod quota;
 pub mod s3;
 pub mod scene;
 mod server;
+mod world;
 
 use std::collections::HashMap;
 use std::io;

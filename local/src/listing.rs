@@ -1,0 +1,122 @@
+//! The pages of a list: their order is drawn when a listing begins, and a token opens only the list that it came from.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::ivs::{Refusal, invalid};
+use crate::world::World;
+
+/// A list that is being paged through, as a token knows it.
+#[derive(Clone)]
+pub(crate) struct Walk {
+    operation: &'static str,
+    /// What is listed: a stage's ARN, a session's name, or nothing.
+    target: String,
+    items: Arc<[Item]>,
+    /// Differs from one listing to the next.
+    listing: u64,
+    page: u64,
+    offset: usize,
+}
+
+/// What a list is made of. What it is called stays with the listing; what it says is looked up for its page.
+#[derive(Clone, Hash)]
+pub(crate) enum Item {
+    Stage(String),
+    Session(String),
+    /// By its place in the session.
+    Participant(usize),
+}
+
+/// A page of a list.
+pub(crate) struct Page {
+    items: Vec<Item>,
+    next_token: Option<String>,
+}
+
+impl World {
+    /// The page of a list that a request asks for, and the token of the next one.
+    pub(crate) fn page(
+        &mut self,
+        operation: &'static str,
+        target: String,
+        body: &Value,
+        items: impl FnOnce(&Self) -> Vec<Item>,
+    ) -> Result<Page, Refusal> {
+        let size = match body.get("maxResults").map(Value::as_u64) {
+            None => 50,
+            Some(Some(number @ 1..=100)) => usize::try_from(number).unwrap_or(100),
+            Some(_) => return Err(invalid("maxResults must be from 1 to 100")),
+        };
+        let walk = match body
+            .get("nextToken")
+            .map(|token| token.as_str().unwrap_or_default())
+        {
+            None => {
+                let listing = self.calls.len() as u64;
+                let mut items = items(self);
+                items.sort_by_cached_key(|item| hash((listing, item)));
+                Walk {
+                    operation,
+                    target,
+                    items: items.into(),
+                    listing,
+                    page: 0,
+                    offset: 0,
+                }
+            }
+            Some(token) => match self.walks.get(token) {
+                Some(walk) if walk.operation == operation && walk.target == target => walk.clone(),
+                _ => return Err(invalid("nextToken is not one of this list")),
+            },
+        };
+        let page: Vec<_> = walk
+            .items
+            .iter()
+            .skip(walk.offset)
+            .take(size)
+            .cloned()
+            .collect();
+        let next = Walk {
+            page: walk.page + 1,
+            offset: walk.offset + page.len(),
+            ..walk
+        };
+        let next_token = (next.offset < next.items.len()).then(|| {
+            let token = next.token();
+            self.walks.insert(token.clone(), next);
+            token
+        });
+        Ok(Page {
+            items: page,
+            next_token,
+        })
+    }
+}
+
+impl Page {
+    /// The answer, its list under the name of `member`. What was deleted meanwhile is left out.
+    pub(crate) fn json(&self, member: &str, value: impl Fn(&Item) -> Option<Value>) -> Value {
+        let values: Vec<_> = self.items.iter().filter_map(value).collect();
+        let mut answer = json!({ member: values });
+        if let Some(token) = &self.next_token {
+            answer["nextToken"] = token.clone().into();
+        }
+        answer
+    }
+}
+
+impl Walk {
+    fn token(&self) -> String {
+        let of = (self.operation, &self.target, self.listing, self.page);
+        format!("{:016x}", hash(of))
+    }
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
