@@ -11,17 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
+pub use crate::faults::{Fault, Kind, When};
 use crate::listing::Item;
 use crate::quota::Used;
+use crate::request::{Refusal, invalid, members, name, not_found, refusal, stage_arn};
 use crate::server::Server;
+use crate::wire::Answer;
 pub use crate::world::{Call, Participant, Quota, Session, World};
+use crate::{faults, request, wire};
 
 /// The operations of the service that are emulated.
 const OPERATIONS: [&str; 4] = [
@@ -38,13 +42,6 @@ pub struct Ivs {
 }
 
 type Shared = Arc<Mutex<World>>;
-
-/// An answer that is an error.
-pub(crate) struct Refusal {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-}
 
 impl Ivs {
     /// Starts the emulator of `region` on a free port.
@@ -90,44 +87,24 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let mut world = lock(&shared);
     let operation = uri.path().trim_start_matches('/').to_owned();
-    let parsed = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let result = world.answer(&method, &operation, &headers, &parsed);
-    let (status, error_type, body) = match result {
-        Ok(answer) => (StatusCode::OK, None, answer),
-        // The model's exceptions carry `exceptionMessage`; a throttle is not in the model.
-        Err(Refusal {
-            status,
-            code: "ThrottlingException",
-            message,
-        }) => (
-            status,
-            Some("ThrottlingException"),
-            json!({ "message": message }),
-        ),
-        Err(Refusal {
-            status,
-            code,
-            message,
-        }) => (status, Some(code), json!({ "exceptionMessage": message })),
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let (answer, faults) = {
+        let mut world = lock(&shared);
+        let world = &mut *world;
+        let faults = faults::due(&mut world.faults, &operation, &mut world.random);
+        let result = world.answer(&method, &operation, &headers, &body, &faults);
+        let answer = Answer::new(result, &faults);
+        world.calls.push(Call {
+            at: Instant::now(),
+            operation,
+            body,
+            status: answer.status_sent(&faults),
+            faults: faults.clone(),
+        });
+        (answer, faults)
     };
-    let call = Call {
-        at: Instant::now(),
-        operation,
-        body: parsed,
-        status: status.as_u16(),
-    };
-    world.calls.push(call);
-    let mut response = Response::builder()
-        .status(status)
-        .header("content-type", "application/json");
-    if let Some(code) = error_type {
-        response = response.header("x-amzn-errortype", code);
-    }
-    response
-        .body(Body::from(body.to_string()))
-        .expect("the parts of a response are valid")
+    answer.send(&faults).await
 }
 
 impl World {
@@ -137,6 +114,7 @@ impl World {
         operation: &str,
         headers: &HeaderMap,
         body: &Value,
+        faults: &[Kind],
     ) -> Result<Value, Refusal> {
         if method != Method::POST || !OPERATIONS.contains(&operation) {
             return Err(refusal(
@@ -145,7 +123,12 @@ impl World {
                 format!("{method} /{operation}"),
             ));
         }
-        self.check_signature(headers)?;
+        request::check_signature(headers, &self.region)?;
+        let later_page = body.get("nextToken").is_some();
+        let refused = |&kind: &Kind| wire::refused(kind, operation, later_page);
+        if let Some(refusal) = faults.iter().find_map(refused) {
+            return Err(refusal);
+        }
         let now = Instant::now();
         let used = self.used.entry(operation.to_owned());
         if !used
@@ -161,38 +144,10 @@ impl World {
         }
         match operation {
             "GetStageSession" => self.get_stage_session(body),
-            "ListParticipants" => self.list_participants(body),
-            "ListStages" => self.list_stages(body),
-            _ => self.list_stage_sessions(body),
+            "ListParticipants" => self.list_participants(body, faults),
+            "ListStages" => self.list_stages(body, faults),
+            _ => self.list_stage_sessions(body, faults),
         }
-    }
-
-    fn check_signature(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let refuse = |message: String| refusal(403, "InvalidSignatureException", message);
-        let text = |name: &str| {
-            headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .unwrap_or_default()
-        };
-        let authorization = text("authorization");
-        let scope = authorization
-            .strip_prefix("AWS4-HMAC-SHA256 Credential=")
-            .and_then(|rest| rest.split(',').next())
-            .ok_or_else(|| refuse("the request is not signed by AWS4-HMAC-SHA256".to_owned()))?;
-        let expected = format!("/{}/ivs/aws4_request", self.region);
-        if !scope.ends_with(&expected)
-            || !authorization.contains("Signature=")
-            || text("x-amz-date").is_empty()
-        {
-            return Err(refuse(format!(
-                "the scope {scope} does not end in {expected}, or date or signature are missing"
-            )));
-        }
-        if text("content-type") != "application/json" {
-            return Err(invalid("content-type must be application/json"));
-        }
-        Ok(())
     }
 
     fn get_stage_session(&self, body: &Value) -> Result<Value, Refusal> {
@@ -211,7 +166,7 @@ impl World {
         })
     }
 
-    fn list_participants(&mut self, body: &Value) -> Result<Value, Refusal> {
+    fn list_participants(&mut self, body: &Value, faults: &[Kind]) -> Result<Value, Refusal> {
         const FILTERS: [&str; 4] = [
             "filterByUserId",
             "filterByPublished",
@@ -244,7 +199,7 @@ impl World {
                 .map(|(place, _)| Item::Participant(place))
                 .collect()
         };
-        let page = self.page("ListParticipants", target, body, items)?;
+        let page = self.page("ListParticipants", target, body, faults, items)?;
         let participants = &self.sessions[&name].participants;
         Ok(page.json("participants", |item| match item {
             Item::Participant(place) => participants.get(*place).map(|who| json!(who)),
@@ -252,10 +207,10 @@ impl World {
         }))
     }
 
-    fn list_stages(&mut self, body: &Value) -> Result<Value, Refusal> {
+    fn list_stages(&mut self, body: &Value, faults: &[Kind]) -> Result<Value, Refusal> {
         members(body, &["maxResults", "nextToken"])?;
         let items = |world: &Self| world.stages.iter().cloned().map(Item::Stage).collect();
-        let page = self.page("ListStages", String::new(), body, items)?;
+        let page = self.page("ListStages", String::new(), body, faults, items)?;
         Ok(page.json("stages", |item| match item {
             Item::Stage(arn) => self.stage(arn),
             Item::Session(_) | Item::Participant(_) => None,
@@ -276,7 +231,7 @@ impl World {
         Some(stage)
     }
 
-    fn list_stage_sessions(&mut self, body: &Value) -> Result<Value, Refusal> {
+    fn list_stage_sessions(&mut self, body: &Value, faults: &[Kind]) -> Result<Value, Refusal> {
         members(body, &["stageArn", "maxResults", "nextToken"])?;
         let stage_arn = stage_arn(body)?;
         if !self.stages.contains(&stage_arn) {
@@ -289,7 +244,7 @@ impl World {
                 .map(|(name, _)| Item::Session(name.1.clone()))
                 .collect()
         };
-        let page = self.page("ListStageSessions", stage_arn.clone(), body, items)?;
+        let page = self.page("ListStageSessions", stage_arn.clone(), body, faults, items)?;
         Ok(page.json("stageSessions", |item| match item {
             Item::Session(id) => {
                 let name = (stage_arn.clone(), id.clone());
@@ -301,73 +256,6 @@ impl World {
     }
 }
 
-fn members(body: &Value, known: &[&str]) -> Result<(), Refusal> {
-    let object = body
-        .as_object()
-        .ok_or_else(|| invalid("the body must be a JSON object"))?;
-    match object.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(unknown) => Err(invalid(&format!("{unknown} is no member of this request"))),
-        None => Ok(()),
-    }
-}
-
-fn alphanumeric(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-fn text(body: &Value, member: &str) -> String {
-    let text = body.get(member).and_then(Value::as_str);
-    text.unwrap_or_default().to_owned()
-}
-
-fn stage_arn(body: &Value) -> Result<String, Refusal> {
-    let stage_arn = text(body, "stageArn");
-    let parts: Vec<_> = stage_arn.split(':').collect();
-    match parts[..] {
-        ["arn", "aws", "ivs", _, account, resource]
-            if account.bytes().all(|byte| byte.is_ascii_digit())
-                && resource
-                    .strip_prefix("stage/")
-                    .is_some_and(|id| alphanumeric(&id.replace('-', "0"))) =>
-        {
-            Ok(stage_arn)
-        }
-        _ => Err(invalid(
-            "stageArn must match arn:aws:ivs:[a-z0-9-]+:[0-9]+:stage/[a-zA-Z0-9-]+",
-        )),
-    }
-}
-
-fn name(body: &Value) -> Result<(String, String), Refusal> {
-    let (stage_arn, session_id) = (stage_arn(body)?, text(body, "sessionId"));
-    if session_id.len() != 16 || !session_id.strip_prefix("st-").is_some_and(alphanumeric) {
-        return Err(invalid(
-            "sessionId must match st-[a-zA-Z0-9]+ and have 16 characters",
-        ));
-    }
-    Ok((stage_arn, session_id))
-}
-
-fn refusal(status: u16, code: &'static str, message: String) -> Refusal {
-    Refusal {
-        status: StatusCode::from_u16(status).expect("a status code"),
-        code,
-        message,
-    }
-}
-
-pub(crate) fn invalid(message: &str) -> Refusal {
-    refusal(400, "ValidationException", message.to_owned())
-}
-
-fn not_found((stage_arn, session_id): &(String, String)) -> Refusal {
-    refusal(
-        404,
-        "ResourceNotFoundException",
-        format!("{stage_arn} has no session {session_id}"),
-    )
-}
-
 /// A time as the service writes it.
 #[must_use]
 pub fn timestamp(time: DateTime<Utc>) -> String {
@@ -377,3 +265,6 @@ pub fn timestamp(time: DateTime<Utc>) -> String {
 fn lock(shared: &Shared) -> MutexGuard<'_, World> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,13 +3,18 @@
 //!
 //! Everything listens on a free port of the loopback address, and ends with the value.
 
+#[cfg(test)]
+mod client;
+pub mod faults;
 pub mod function;
 pub mod ivs;
 mod listing;
 mod quota;
+mod request;
 pub mod s3;
 pub mod scene;
 mod server;
+mod wire;
 mod world;
 
 use std::collections::HashMap;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::ivs::{Refusal, invalid};
+use crate::faults::Kind;
+use crate::request::{Refusal, invalid};
 use crate::world::World;
 
 /// A list that is being paged through, as a token knows it.
@@ -19,6 +20,7 @@ pub(crate) struct Walk {
     listing: u64,
     page: u64,
     offset: usize,
+    after_empty: bool,
 }
 
 /// What a list is made of. What it is called stays with the listing; what it says is looked up for its page.
@@ -43,6 +45,7 @@ impl World {
         operation: &'static str,
         target: String,
         body: &Value,
+        faults: &[Kind],
         items: impl FnOnce(&Self) -> Vec<Item>,
     ) -> Result<Page, Refusal> {
         let size = match body.get("maxResults").map(Value::as_u64) {
@@ -50,41 +53,58 @@ impl World {
             Some(Some(number @ 1..=100)) => usize::try_from(number).unwrap_or(100),
             Some(_) => return Err(invalid("maxResults must be from 1 to 100")),
         };
-        let walk = match body
-            .get("nextToken")
-            .map(|token| token.as_str().unwrap_or_default())
-        {
-            None => {
-                let listing = self.calls.len() as u64;
-                let mut items = items(self);
-                items.sort_by_cached_key(|item| hash((listing, item)));
-                Walk {
-                    operation,
-                    target,
-                    items: items.into(),
-                    listing,
-                    page: 0,
-                    offset: 0,
+        let walk = self.walk(operation, target, body, items)?;
+        let is_due = |kind| faults.contains(&kind);
+        let first = walk.page == 0;
+        let empty = if first {
+            is_due(Kind::EmptyPageFirst)
+        } else {
+            let more_to_come = walk.offset < walk.items.len();
+            is_due(Kind::EmptyPageMiddle) && more_to_come && !walk.after_empty
+        };
+        let start = if is_due(Kind::RepeatsParticipants) {
+            walk.offset.saturating_sub(size / 2)
+        } else {
+            walk.offset
+        };
+        let page = walk.items.iter().skip(start).take(size).cloned();
+        let page: Vec<_> = if empty { Vec::new() } else { page.collect() };
+        let mut next = Walk {
+            page: walk.page + 1,
+            offset: if empty {
+                walk.offset
+            } else {
+                start + page.len()
+            },
+            after_empty: empty,
+            ..walk.clone()
+        };
+
+        let mut more = empty || next.offset < next.items.len();
+        if is_due(Kind::EmptyPageLast) && (first || !page.is_empty()) {
+            more = true;
+        }
+        if is_due(Kind::TokensEverNew) {
+            more = true;
+            if next.offset >= next.items.len() {
+                next.offset = 0;
+            }
+        }
+        if is_due(Kind::TokenRepeated) {
+            more = true;
+            if !first {
+                next = walk;
+            }
+        } else if is_due(Kind::TokensCycle) {
+            more = true;
+            if next.page > 2 {
+                next.page = 1;
+                if let Some(second_page) = self.walks.get(&next.token()) {
+                    next = second_page.clone();
                 }
             }
-            Some(token) => match self.walks.get(token) {
-                Some(walk) if walk.operation == operation && walk.target == target => walk.clone(),
-                _ => return Err(invalid("nextToken is not one of this list")),
-            },
-        };
-        let page: Vec<_> = walk
-            .items
-            .iter()
-            .skip(walk.offset)
-            .take(size)
-            .cloned()
-            .collect();
-        let next = Walk {
-            page: walk.page + 1,
-            offset: walk.offset + page.len(),
-            ..walk
-        };
-        let next_token = (next.offset < next.items.len()).then(|| {
+        }
+        let next_token = more.then(|| {
             let token = next.token();
             self.walks.insert(token.clone(), next);
             token
@@ -93,6 +113,41 @@ impl World {
             items: page,
             next_token,
         })
+    }
+
+    /// A new listing, or the one that a request's token goes on with.
+    fn walk(
+        &self,
+        operation: &'static str,
+        target: String,
+        body: &Value,
+        items: impl FnOnce(&Self) -> Vec<Item>,
+    ) -> Result<Walk, Refusal> {
+        match body
+            .get("nextToken")
+            .map(|token| token.as_str().unwrap_or_default())
+        {
+            None => {
+                let listing = self.calls.len() as u64;
+                let mut items = items(self);
+                items.sort_by_cached_key(|item| hash((listing, item)));
+                Ok(Walk {
+                    operation,
+                    target,
+                    items: items.into(),
+                    listing,
+                    page: 0,
+                    offset: 0,
+                    after_empty: false,
+                })
+            }
+            Some(token) => match self.walks.get(token) {
+                Some(walk) if walk.operation == operation && walk.target == target => {
+                    Ok(walk.clone())
+                }
+                _ => Err(invalid("nextToken is not one of this list")),
+            },
+        }
     }
 }
 

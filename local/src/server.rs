@@ -1,14 +1,28 @@
-//! A server on a free port of the loopback address, for as long as the value lives.
+//! A server on a free port of the loopback address, for as long as the value lives. What it serves may break its
+//! connection: before an answer by the mark [`DropConnection`], within one by a [`Script`].
 
+use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Sleep;
 
 pub(crate) struct Server {
     url: String,
-    task: JoinHandle<io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
@@ -17,7 +31,7 @@ impl Server {
         let url = format!("http://{}", listener.local_addr()?);
         Ok(Self {
             url,
-            task: tokio::spawn(axum::serve(listener, app).into_future()),
+            task: tokio::spawn(accept(listener, app)),
         })
     }
 
@@ -29,5 +43,113 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Serves every connection. They end with this future, which owns them.
+async fn accept(listener: TcpListener, app: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(stream, app.clone()));
+                }
+                // Such as too many open files: some will be closed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, app: Router) {
+    // Pieces of a body must leave one by one.
+    let _ = stream.set_nodelay(true);
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let answer = app.call(request.map(Body::new));
+        async move {
+            let response = answer.await.unwrap_or_else(|never| match never {});
+            if DropConnection::marks(&response) {
+                return Err(io::Error::other("dropped on request"));
+            }
+            Ok(response)
+        }
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if (&mut connection).await.is_err() {
+        // A reset, where closing alone would look like an orderly end.
+        let _ = connection.into_parts().io.inner().set_zero_linger();
+    }
+}
+
+/// Marks a response in whose place the connection is reset.
+#[derive(Clone, Copy)]
+pub(crate) struct DropConnection;
+
+impl DropConnection {
+    pub(crate) fn response() -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(Self);
+        response
+    }
+
+    pub(crate) fn marks(response: &Response) -> bool {
+        response.extensions().get::<Self>().is_some()
+    }
+}
+
+/// A body that comes in pieces, each after a pause; nothing in place of a piece resets the connection.
+pub(crate) struct Script {
+    pieces: VecDeque<(Duration, Option<Bytes>)>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Script {
+    /// The first half, and then no connection any more.
+    pub(crate) fn cut(bytes: &Bytes) -> Self {
+        // The pause lets the half leave before the end comes.
+        let half = bytes.slice(..bytes.len() / 2);
+        Self::new([
+            (Duration::ZERO, Some(half)),
+            (Duration::from_millis(20), None),
+        ])
+    }
+
+    /// A byte a second.
+    pub(crate) fn trickle(bytes: &Bytes) -> Self {
+        let byte = |place| (Duration::from_secs(1), Some(bytes.slice(place..=place)));
+        Self::new((0..bytes.len()).map(byte))
+    }
+
+    fn new(pieces: impl IntoIterator<Item = (Duration, Option<Bytes>)>) -> Self {
+        Self {
+            pieces: pieces.into_iter().collect(),
+            pause: None,
+        }
+    }
+}
+
+impl hyper::body::Body for Script {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let Some(&(length, _)) = self.pieces.front() else {
+            return Poll::Ready(None);
+        };
+        let pause = self
+            .pause
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(length)));
+        ready!(pause.as_mut().poll(context));
+        self.pause = None;
+        Poll::Ready(self.pieces.pop_front().map(|(_, piece)| match piece {
+            Some(piece) => Ok(Frame::data(piece)),
+            None => Err(io::Error::other("cut on request")),
+        }))
     }
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::faults::{Fault, Kind, When};
 use crate::listing::Walk;
 use crate::quota::Used;
 
@@ -20,11 +21,14 @@ pub struct World {
     pub stages: BTreeSet<String>,
     /// Sessions by stage ARN and session id.
     pub sessions: BTreeMap<(String, String), Session>,
+    /// What goes wrong, for as long as it stands here.
+    pub faults: Vec<Fault>,
     /// Every request so far.
     pub calls: Vec<Call>,
     ends_shown: BTreeMap<(String, String), Instant>,
     pub(crate) walks: HashMap<String, Walk>,
     pub(crate) used: HashMap<String, Used>,
+    pub(crate) random: fastrand::Rng,
 }
 
 /// How many calls a second of one operation are let through.
@@ -87,7 +91,10 @@ pub struct Call {
     pub at: Instant,
     pub operation: String,
     pub body: Value,
+    /// What was sent; 0 if nothing was.
     pub status: u16,
+    /// The faults that hit this call, whether or not they changed its answer.
+    pub faults: Vec<Kind>,
 }
 
 impl World {
@@ -98,10 +105,12 @@ impl World {
             denied: BTreeSet::new(),
             stages: BTreeSet::new(),
             sessions: BTreeMap::new(),
+            faults: Vec::new(),
             calls: Vec::new(),
             ends_shown: BTreeMap::new(),
             walks: HashMap::new(),
             used: HashMap::new(),
+            random: fastrand::Rng::with_seed(0),
         }
     }
 
@@ -137,6 +146,16 @@ impl World {
     pub fn show_end_at(&mut self, stage_arn: &str, session_id: &str, at: Instant) {
         let name = (stage_arn.to_owned(), session_id.to_owned());
         self.ends_shown.insert(name, at);
+    }
+
+    /// Sets a fault of an operation (`*`: of any).
+    pub fn fault(&mut self, operation: &str, when: When, kind: Kind) {
+        self.faults.push(Fault::new(operation, when, kind));
+    }
+
+    /// Begins the chance in `When::Probability` anew.
+    pub fn seed(&mut self, seed: u64) {
+        self.random.seed(seed);
     }
 
     /// The end of a session, as far as it can be seen.
