@@ -1,13 +1,14 @@
-//! S3 on a folder: the crate `s3s-fs`, with signatures checked, and a record of what was asked.
+//! S3 on a folder: the crate `s3s-fs`, with signatures checked, a record of what was asked, and faults on request.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -15,27 +16,40 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 
-use crate::server::Server;
-use crate::{ACCESS_KEY, SECRET_KEY};
+use crate::faults::Fault;
+pub use crate::faults::{S3Kind, When};
+use crate::server::{DropConnection, Script, Server};
+use crate::{ACCESS_KEY, SECRET_KEY, faults};
 
 /// The running server, with one bucket.
 pub struct S3 {
     server: Server,
     root: PathBuf,
     bucket: String,
-    requests: Requests,
+    shared: Shared,
 }
 
-type Requests = Arc<Mutex<Vec<S3Request>>>;
+type Shared = Arc<Mutex<State>>;
+
+struct State {
+    requests: Vec<S3Request>,
+    faults: Vec<Fault<S3Kind>>,
+    random: fastrand::Rng,
+}
 
 /// A request as it came, and how it was answered.
 #[derive(Clone, Debug)]
 pub struct S3Request {
     pub method: String,
+    /// `LIST`, or the method.
+    pub operation: String,
     pub path: String,
     pub if_match: Option<String>,
     pub if_none_match: Option<String>,
+    /// What was sent; 0 if nothing was.
     pub status: u16,
+    /// The faults that hit this request, whether or not they changed its answer.
+    pub faults: Vec<S3Kind>,
 }
 
 impl S3 {
@@ -44,35 +58,36 @@ impl S3 {
     /// # Errors
     /// When the folder cannot be made or no port can be had.
     pub async fn start(root: &Path, bucket: &str) -> io::Result<Self> {
+        let keys = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
+        Self::start_with(root, bucket, Some(keys)).await
+    }
+
+    async fn start_with(root: &Path, bucket: &str, keys: Option<SimpleAuth>) -> io::Result<Self> {
         std::fs::create_dir_all(root.join(bucket))?;
         let files =
             FileSystem::new(root).map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut service = S3ServiceBuilder::new(files);
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        let service = service.build();
-        let requests = Requests::default();
-        let record = Arc::clone(&requests);
-        // Conditions and writes of `s3s-fs` are two steps; as in S3, nobody may come in between.
-        let puts = Arc::new(tokio::sync::Mutex::new(()));
-        let known = bucket.to_owned();
-        let app = Router::new().fallback(move |request: Request| {
-            let (service, record, puts) = (service.clone(), Arc::clone(&record), Arc::clone(&puts));
-            let known = known.clone();
-            async move {
-                let _turn = if request.method() == "PUT" {
-                    Some(puts.lock().await)
-                } else {
-                    None
-                };
-                answer(service, &known, &record, request).await
-            }
-        });
-        let (root, bucket) = (root.to_owned(), bucket.to_owned());
+        if let Some(keys) = keys {
+            service.set_auth(keys);
+        }
+        let shared: Shared = Arc::new(Mutex::new(State {
+            requests: Vec::new(),
+            faults: Vec::new(),
+            random: fastrand::Rng::with_seed(0),
+        }));
+        let front = Front {
+            service: service.build(),
+            bucket: bucket.to_owned(),
+            root: root.to_owned(),
+            puts: Arc::default(),
+            shared: Arc::clone(&shared),
+        };
+        let app = Router::new().fallback(move |request: Request| answer(front.clone(), request));
         Ok(Self {
             server: Server::start(app).await?,
-            root,
-            bucket,
-            requests,
+            root: root.to_owned(),
+            bucket: bucket.to_owned(),
+            shared,
         })
     }
 
@@ -81,13 +96,37 @@ impl S3 {
         self.server.url()
     }
 
-    /// Every request so far.
+    /// Every request so far, in the order in which they were answered; one that gets no answer counts as it comes.
     #[must_use]
     pub fn requests(&self) -> Vec<S3Request> {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.shared).requests.clone()
+    }
+
+    /// The PUTs without a condition. There should be none.
+    #[must_use]
+    pub fn unconditional_puts(&self) -> Vec<S3Request> {
+        let mut puts = self.requests();
+        puts.retain(|request| {
+            let free = request.if_match.is_none() && request.if_none_match.is_none();
+            request.method == "PUT" && free
+        });
+        puts
+    }
+
+    /// Sets a fault of an operation, which is HEAD, GET, PUT, DELETE, LIST, or `*` for any.
+    pub fn fault(&self, operation: &str, when: When, kind: S3Kind) {
+        let fault = Fault::new(operation, when, kind);
+        lock(&self.shared).faults.push(fault);
+    }
+
+    /// Takes every fault out.
+    pub fn clear_faults(&self) {
+        lock(&self.shared).faults.clear();
+    }
+
+    /// Begins the chance in `When::Probability` anew.
+    pub fn seed(&self, seed: u64) {
+        lock(&self.shared).random.seed(seed);
     }
 
     /// The keys in the bucket, sorted.
@@ -142,40 +181,164 @@ impl S3 {
     }
 }
 
-async fn answer(service: S3Service, bucket: &str, record: &Requests, request: Request) -> Response {
-    let (method, path) = (
-        request.method().to_string(),
-        request.uri().path().to_owned(),
-    );
-    let (if_match, if_none_match) = (
-        header(request.headers(), "if-match"),
-        header(request.headers(), "if-none-match"),
-    );
-    let response = if path.split('/').nth(1) == Some(bucket) {
-        match service.call(request.map(s3s::Body::http_body_unsync)).await {
-            Ok(response) => response.map(Body::new),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response(),
-        }
-    } else {
-        // `s3s-fs` would make the folder.
-        let xml = "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
-        (StatusCode::NOT_FOUND, xml).into_response()
+/// What stands before `s3s-fs`.
+#[derive(Clone)]
+struct Front {
+    service: S3Service,
+    bucket: String,
+    root: PathBuf,
+    /// Conditions and writes of `s3s-fs` are two steps; as in S3, nobody may come in between.
+    puts: Arc<tokio::sync::Mutex<()>>,
+    shared: Shared,
+}
+
+async fn answer(front: Front, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let method = request.method().to_string();
+    let of_bucket = path.trim_matches('/') == front.bucket;
+    let operation = match method.as_str() {
+        "GET" if of_bucket => "LIST",
+        other => other,
     };
-    let status = response.status().as_u16();
-    let request = S3Request {
+    let faults = {
+        let mut state = lock(&front.shared);
+        let state = &mut *state;
+        faults::due(&mut state.faults, operation, &mut state.random)
+    };
+    let mut entry = S3Request {
+        operation: operation.to_owned(),
+        if_match: header(request.headers(), "if-match"),
+        if_none_match: header(request.headers(), "if-none-match"),
         method,
         path,
-        if_match,
-        if_none_match,
-        status,
+        status: 0,
+        faults,
     };
-    record
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(request);
+
+    for &fault in &entry.faults {
+        if let S3Kind::Slow(time) = fault {
+            tokio::time::sleep(time).await;
+        }
+    }
+    let conditional = entry.if_match.is_some() || entry.if_none_match.is_some();
+    let conditional_put = entry.operation == "PUT" && conditional;
+    let object_read = ["GET", "HEAD"].contains(&entry.operation.as_str());
+    let instead = |&fault: &S3Kind| match fault {
+        S3Kind::Forbidden403 => Some(refusal(403, "AccessDenied")),
+        S3Kind::Error500 => Some(refusal(500, "InternalError")),
+        S3Kind::SlowDown503 => Some(refusal(503, "SlowDown")),
+        S3Kind::PreconditionFailed412 if conditional_put => {
+            Some(refusal(412, "PreconditionFailed"))
+        }
+        S3Kind::Conflict409 if conditional_put => Some(refusal(409, "ConditionalRequestConflict")),
+        S3Kind::NoSuchKey404 if conditional_put || object_read => Some(refusal(404, "NoSuchKey")),
+        S3Kind::NoAnswer | S3Kind::ResetBefore => Some(DropConnection::response()),
+        _ => None,
+    };
+    let mut response = match entry.faults.iter().find_map(instead) {
+        Some(response) => response,
+        None => front.handle(&entry, request).await,
+    };
+    if entry.faults.contains(&S3Kind::ResetAfterWrite) {
+        response = DropConnection::response();
+    }
+    let dropped = DropConnection::marks(&response);
+    if !dropped {
+        entry.status = response.status().as_u16();
+    }
+    let faults = entry.faults.clone();
+    let with_body = ["GET", "LIST"].contains(&entry.operation.as_str());
+    lock(&front.shared).requests.push(entry);
+    if dropped && faults.contains(&S3Kind::NoAnswer) {
+        return std::future::pending().await;
+    }
+    if with_body && faults.contains(&S3Kind::CutBody) {
+        return cut(response).await;
+    }
     response
+}
+
+impl Front {
+    async fn handle(&self, entry: &S3Request, request: Request) -> Response {
+        if entry.path.split('/').nth(1) != Some(self.bucket.as_str()) {
+            // `s3s-fs` would make the folder.
+            return refusal(404, "NoSuchBucket");
+        }
+        let turn = match entry.operation.as_str() {
+            "PUT" | "DELETE" => Some(Arc::clone(&self.puts).lock_owned().await),
+            _ => None,
+        };
+        let service = self.service.clone();
+        // A task of its own, so that a client that goes away leaves the write done or not done, and never half done.
+        let handled = tokio::spawn(async move {
+            let response = service.call(request.map(s3s::Body::http_body_unsync)).await;
+            drop(turn);
+            response
+        });
+        let response = match handled.await {
+            Ok(Ok(response)) => response.map(Body::new),
+            Ok(Err(error)) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")).into_response()
+            }
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        };
+        // `s3s-fs` answers 412 where there is nothing to match; S3 does not.
+        let unmatched = response.status() == StatusCode::PRECONDITION_FAILED
+            && entry.if_match.is_some()
+            && !self
+                .root
+                .join(decoded(entry.path.trim_start_matches('/')))
+                .exists();
+        if unmatched {
+            return refusal(404, "NoSuchKey");
+        }
+        response
+    }
+}
+
+/// The response, whose body breaks in the middle.
+async fn cut(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await;
+    let bytes = bytes.unwrap_or_default();
+    parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
+    Response::from_parts(parts, Body::new(Script::cut(&bytes)))
+}
+
+fn refusal(status: u16, code: &str) -> Response {
+    let status = StatusCode::from_u16(status).expect("a status code");
+    let xml = format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>");
+    (status, [(CONTENT_TYPE, "application/xml")], xml).into_response()
+}
+
+/// A path without its percent-encoding.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let encoded = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match encoded {
+            Some(value) if byte == b'%' => {
+                bytes.push(value);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
