@@ -16,11 +16,11 @@ help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: ## The main job on the local stack, on the files in events/
-	@cargo build --workspace
+	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local run target/debug/ivs-attendance .local/run
 
 serve: $(TOOLS) ## The local stack, kept up for events by hand
-	@cargo build --workspace
+	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local serve .local/serve
 
 test: $(TOOLS) ## All tests: units, and the real binary on the local stack
@@ -37,14 +37,14 @@ check: $(TOOLS) ## Format, lints, documentation, template, guards
 	cargo test --locked --quiet --test repo
 
 build: $(TOOLS) ## The function for Lambda: an arm64 zip
-	@rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || { \
+	@rustup target list --installed | grep -x aarch64-unknown-linux-gnu >/dev/null || { \
 	  echo "The Rust target aarch64-unknown-linux-gnu is missing; get it with: rustup target add aarch64-unknown-linux-gnu" >&2; exit 1; }
 	$(TOOLED) cargo lambda build --release --arm64 --output-format zip --bin ivs-attendance
 	@ls -l target/lambda/ivs-attendance/bootstrap.zip
 
 deploy: $(TOOLS) ## Build and deploy into the AWS account of your credentials
 	$(TOOLED) sam build
-	$(TOOLED) sam deploy
+	$(TOOLED) sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
 $(TOOLS): requirements.txt
 	python3 -m venv $(VENV)

@@ -72,7 +72,12 @@ impl Batch<'_> {
                 );
             if let Err(failure) = done.await {
                 for message in &task.messages {
-                    fail(&mut failed, &message.id, &failure);
+                    fail(
+                        &mut failed,
+                        &message.id,
+                        Some(&task.request.session),
+                        &failure,
+                    );
                 }
                 self.mark(&task, &failure).await;
             }
@@ -85,7 +90,7 @@ impl Batch<'_> {
             if let Err(failure) =
                 Box::pin(self.sweeper.sweep(&sweep, (self.clock)(), self.deadline)).await
             {
-                fail(&mut failed, &message.id, &failure);
+                fail(&mut failed, &message.id, None, &failure);
             }
         }
         self.send_anew(not_begun, &mut failed).await;
@@ -182,7 +187,7 @@ impl Batch<'_> {
                 "no time was left for {} messages",
                 ids.len()
             ),
-            Err(failure) => ids.iter().for_each(|id| fail(failed, id, &failure)),
+            Err(failure) => ids.iter().for_each(|id| fail(failed, id, None, &failure)),
         }
     }
 }
@@ -203,7 +208,7 @@ fn sort_out(
     {
         let message = Envelope { id, body, receives };
         match work {
-            Err(failure) => fail(failed, &message.id, &failure),
+            Err(failure) => fail(failed, &message.id, None, &failure),
             Ok(Work::Sweep(sweep)) => sweeps.push((message, sweep)),
             Ok(Work::Session(request)) => {
                 let place = *places.entry(request.session.clone()).or_insert(tasks.len());
@@ -223,8 +228,19 @@ fn sort_out(
     (tasks, sweeps)
 }
 
-fn fail(failed: &mut BTreeSet<String>, message_id: &str, failure: &Error) {
-    let (error_type, chain) = (failure.error_type(), failure.chain());
-    error!(message_id, error_type, error = chain, "the message failed");
+fn fail(
+    failed: &mut BTreeSet<String>,
+    message_id: &str,
+    session: Option<&SessionRef>,
+    failure: &Error,
+) {
+    error!(
+        message_id,
+        stage_arn = session.map(|session| session.stage_arn.as_str()),
+        session_id = session.map(|session| session.session_id.as_str()),
+        error_type = failure.error_type(),
+        error = failure.chain(),
+        "the message failed",
+    );
     failed.insert(message_id.to_owned());
 }

@@ -121,9 +121,9 @@ fn calls_per_second(
     variable: &'static str,
     default: f64,
 ) -> Result<f64, ConfigError> {
-    let rule = "must be a number of calls from 0.01 to 1000";
+    let rule = "must be a number of calls from 0.1 to 1000";
     number(get, variable, default, rule, |calls: &f64| {
-        (0.01..=1000.0).contains(calls)
+        (0.1..=1000.0).contains(calls)
     })
 }
 
@@ -189,7 +189,7 @@ mod tests {
         for (name, value) in [
             ("PREFIX", "lake"),
             ("PREFIX", "/lake/"),
-            ("CALLS_PER_SECOND", "0"),
+            ("CALLS_PER_SECOND", "0.09"),
             ("CALLS_PER_SECOND", "NaN"),
             ("CALLS_PER_SECOND", "two"),
             ("SWEEP_CALLS_PER_SECOND", "-4"),

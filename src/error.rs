@@ -76,7 +76,7 @@ pub enum Error {
         source: Option<BoxError>,
     },
 
-    /// The invocation's time ran out before the object was put.
+    /// The invocation's time ran out before the object was put, or before S3 said that it was.
     #[error("{doing} for {resource}: the invocation's time ran out")]
     OutOfTime {
         doing: &'static str,

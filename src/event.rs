@@ -7,8 +7,7 @@
 //! Event shapes: <https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/eventbridge.html>; batches:
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>.
 
-use aws_lambda_events::eventbridge::EventBridgeEvent;
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::SqsMessage;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
@@ -71,22 +70,47 @@ impl Request {
 /// # Errors
 /// [`Error::InvalidEvent`], with the member, its value and the rule. A bad message of a batch is an error of that
 /// message only.
-pub fn parse(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Payload, Error> {
+pub fn parse(mut payload: Value, region: &str, now: DateTime<Utc>) -> Result<Payload, Error> {
     if payload.get("Records").is_none() {
         return work(payload, region, now).map(Payload::One);
     }
-    let batch: SqsEvent = read(payload, "Records", "must be the messages of an SQS batch")?;
-    let messages = batch
-        .records
+    // Record by record: one that this function cannot read must not take the others down with it.
+    let Some(Value::Array(records)) = payload.get_mut("Records").map(Value::take) else {
+        return Err(Error::invalid(
+            "Records",
+            "of another type",
+            "must be the list of an SQS batch's messages",
+        ));
+    };
+    let messages = records
         .into_iter()
         .map(|record| message(record, region, now));
     messages.collect::<Result<_, _>>().map(Payload::Batch)
 }
 
-fn message(record: SqsMessage, region: &str, now: DateTime<Utc>) -> Result<Message, Error> {
+fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Message, Error> {
+    // Not used, and of a shape that the crate is strict about.
+    if let Some(attributes) = record.get_mut("messageAttributes") {
+        attributes.take();
+    }
     // Without an id a failure could not be reported, and the message would be lost as done.
-    let Some(id) = record.message_id else {
+    let Some(id) = record
+        .get("messageId")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+    else {
         return Err(Error::invalid("Records[].messageId", "", "must be there"));
+    };
+    let record: SqsMessage = match read(record, "Records[]", "must be a message of SQS") {
+        Ok(record) => record,
+        Err(error) => {
+            return Ok(Message {
+                id,
+                body: String::new(),
+                receives: 1,
+                work: Err(error),
+            });
+        }
     };
     let body = record.body.unwrap_or_default();
     let receives = record.attributes.get("ApproximateReceiveCount");
@@ -110,17 +134,26 @@ fn message(record: SqsMessage, region: &str, now: DateTime<Utc>) -> Result<Messa
 fn work(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error> {
     let has = |member| payload.get(member).is_some();
     if has("source") || has("detail-type") {
-        hint(payload, region).map(Work::Session)
+        hint(&payload, region).map(Work::Session)
     } else if has("sweep") {
         sweep(payload, region, now).map(Work::Sweep)
     } else if has("stage_arn") || has("session_id") {
         by_hand(payload, region, now).map(Work::Session)
     } else {
-        let members = payload
-            .as_object()
-            .map(|object| object.keys().cloned().collect::<Vec<_>>());
-        let value = match members {
-            Some(names) => format!("with the members [{}]", names.join(", ")),
+        // Names only, and few: the values may say who was there.
+        let names = payload.as_object().map(|object| {
+            object
+                .keys()
+                .take(8)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ")
+        });
+        let value = match names {
+            Some(names) => format!(
+                "with the members [{}]",
+                names.chars().take(200).collect::<String>()
+            ),
             None => "that is no JSON object".to_owned(),
         };
         Err(Error::InvalidEvent {
@@ -131,12 +164,7 @@ fn work(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error>
     }
 }
 
-#[derive(Default, Deserialize, serde::Serialize)]
-struct HintDetail {
-    session_id: Option<String>,
-}
-
-fn hint(payload: Value, region: &str) -> Result<Request, Error> {
+fn hint(payload: &Value, region: &str) -> Result<Request, Error> {
     // What says that the event is not for us comes first: a look-alike may differ in any other member.
     for (member, expected) in [
         ("source", &["aws.ivs"][..]),
@@ -154,16 +182,22 @@ fn hint(payload: Value, region: &str) -> Result<Request, Error> {
             return Err(Error::invalid(member, value, rule));
         }
     }
-    let event: EventBridgeEvent<HintDetail> =
-        read(payload, "event", "must be an EventBridge event")?;
-    let stage_arn = event.resources.unwrap_or_default().into_iter().next();
+    // Member by member, of the few that matter: whatever else the event holds, now or in times to come, is its own affair.
+    let text = |pointer: &str| {
+        payload
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let time = text("/time").and_then(|time| DateTime::parse_from_rfc3339(&time).ok());
+    let (stage_arn, session_id) = (text("/resources/0"), text("/detail/session_id"));
     Ok(Request {
         session: session(
             ("resources[0]", stage_arn),
-            ("detail.session_id", event.detail.session_id),
+            ("detail.session_id", session_id),
             region,
         )?,
-        hinted_at: event.time,
+        hinted_at: time.map(|time| time.to_utc()),
         rewrite_before: None,
     })
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_ivsrealtime::Client;
 use aws_sdk_ivsrealtime::config::interceptors::{
     AfterDeserializationInterceptorContextRef, FinalizerInterceptorContextRef,
@@ -17,6 +18,7 @@ use aws_sdk_ivsrealtime::config::retry::{RetryConfig, RetryPartition, TokenBucke
 use aws_sdk_ivsrealtime::config::timeout::TimeoutConfig;
 use aws_sdk_ivsrealtime::config::{
     Builder, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_ivsrealtime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_ivsrealtime::operation::get_stage_session::{
@@ -44,13 +46,8 @@ use crate::table::Participant;
 
 /// The most that the API gives at once, of anything.
 const PAGE_SIZE: i32 = 100;
-/// The codes of a throttle, which the API's model lacks. AWS's own list: `aws_runtime::retries::classifiers`.
-const THROTTLES: [&str; 4] = [
-    "ThrottlingException",
-    "Throttling",
-    "TooManyRequestsException",
-    "RequestLimitExceeded",
-];
+/// How long one attempt of a call may take, from its turn on.
+const ATTEMPT: Duration = Duration::from_secs(20);
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 const GET_STAGE_SESSION: &str = "GetStageSession";
@@ -322,7 +319,7 @@ impl Ivs {
             };
         }
         let refused = status.is_some_and(|status| (300..500).contains(&status));
-        if refused && !THROTTLES.contains(&code) {
+        if refused && !THROTTLING_ERRORS.contains(&code) && !TRANSIENT_ERRORS.contains(&code) {
             let code = if code.is_empty() {
                 format!("HTTP {}", status.unwrap_or(0))
             } else {
@@ -416,11 +413,13 @@ fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder 
         .interceptor(Watch {
             pace: Arc::clone(pace),
         })
+        // It takes the wait for the turn for a stalled upload; the time-out of the attempt stands in for it.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(3))
-                // Includes the wait for the turn, 5 s at most.
-                .operation_attempt_timeout(Duration::from_secs(20))
+                // Includes the wait for the turn.
+                .operation_attempt_timeout(ATTEMPT + pace.longest_interval())
                 .build(),
         )
 }
@@ -494,7 +493,7 @@ impl Intercept for Watch {
             (LIST_STAGES, code_of_stages),
             (LIST_STAGE_SESSIONS, code_of_sessions),
         ] {
-            if code.is_some_and(|code| THROTTLES.contains(&code)) {
+            if code.is_some_and(|code| THROTTLING_ERRORS.contains(&code)) {
                 tracing::info!(throttled = operation, "{operation} was throttled");
                 self.pace.give_way(operation);
             }

@@ -22,6 +22,17 @@ use chrono::{DateTime, NaiveDate, Utc};
 use crate::error::{BoxError, Error};
 use crate::session::SessionRef;
 
+/// How often a body that breaks off is asked for.
+const MOST_READS: usize = 3;
+/// What S3 answers, besides 403 without a code, when it is the permission that lacks.
+const DENIED: [&str; 5] = [
+    "AccessDenied",
+    "AllAccessDisabled",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "KMS.AccessDeniedException",
+];
+
 const SCHEMA_VERSION: &str = "schema-version";
 const PARTICIPANTS: &str = "participants";
 /// The folder of the markers, beside those of the tables.
@@ -49,6 +60,8 @@ pub struct Seen {
 pub struct Object {
     pub bytes: Bytes,
     pub etag: String,
+    /// From the object's metadata; `None` if it is not there or no number.
+    pub schema_version: Option<u32>,
 }
 
 /// A file to be put.
@@ -100,7 +113,7 @@ impl Lake {
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(3))
-                    .operation_attempt_timeout(Duration::from_secs(30))
+                    .operation_attempt_timeout(Duration::from_secs(20))
                     .build(),
             );
         Self {
@@ -151,37 +164,44 @@ impl Lake {
         }
     }
 
-    /// Reads an object, if it is there.
+    /// Reads an object, if it is there. A body that breaks off is asked for again: the SDK retries up to the headers only.
     ///
     /// # Errors
     /// As [`Lake::look`].
     pub async fn read(&self, key: &str) -> Result<Option<Object>, Error> {
-        let answer = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await;
-        let object = match answer {
-            Ok(object) => object,
-            Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
-            Err(error) => return Err(self.failure("GetObject", key, error)),
-        };
-        let fault =
-            |fault: &str, source: BoxError| self.fault("GetObject", key, fault, Some(source));
-        let etag = object
-            .e_tag
-            .ok_or_else(|| self.fault("GetObject", key, "the answer has no ETag", None))?;
-        let bytes = object
-            .body
-            .collect()
-            .await
-            .map_err(|error| fault("the body broke off", error.into()))?;
-        Ok(Some(Object {
-            bytes: bytes.into_bytes(),
-            etag,
-        }))
+        let mut broken_off = None;
+        for _ in 0..MOST_READS {
+            let answer = self
+                .client
+                .get_object()
+                .bucket(&self.bucket)
+                .key(key)
+                .send()
+                .await;
+            let object = match answer {
+                Ok(object) => object,
+                Err(error) if error.code() == Some("NoSuchKey") => return Ok(None),
+                Err(error) => return Err(self.failure("GetObject", key, error)),
+            };
+            let etag = object
+                .e_tag
+                .ok_or_else(|| self.fault("GetObject", key, "the answer has no ETag", None))?;
+            let metadata = object.metadata.unwrap_or_default();
+            let schema_version = metadata
+                .get(SCHEMA_VERSION)
+                .and_then(|number| number.parse().ok());
+            match object.body.collect().await {
+                Ok(bytes) => {
+                    return Ok(Some(Object {
+                        bytes: bytes.into_bytes(),
+                        etag,
+                        schema_version,
+                    }));
+                }
+                Err(error) => broken_off = Some(error.into()),
+            }
+        }
+        Err(self.fault("GetObject", key, "the body broke off", broken_off))
     }
 
     /// Puts a file under a key where there was nothing (`over` is `None`) or exactly the object with this ETag.
@@ -334,7 +354,7 @@ impl Lake {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        if status(&error) == Some(403) {
+        if status(&error) == Some(403) && error.code().is_none_or(|code| DENIED.contains(&code)) {
             let resource = format!("s3://{}/{key}", self.bucket);
             return Error::AccessDenied {
                 operation,
@@ -342,10 +362,12 @@ impl Lake {
                 source: Box::new(error),
             };
         }
-        let fault = match (error.code(), error.message()) {
-            (Some(code), Some(message)) => format!("refused with {code}: {message}"),
-            (Some(code), None) => format!("refused with {code}"),
-            (None, _) => "failed".to_owned(),
+        let fault = match (error.code(), error.message(), status(&error)) {
+            (Some(code), Some(message), _) => format!("refused with {code}: {message}"),
+            (Some(code), None, _) => format!("refused with {code}"),
+            // A HEAD's answer has no body: of a bucket in another region only the 301 tells.
+            (None, _, Some(status)) => format!("refused with HTTP {status}"),
+            (None, _, None) => "failed".to_owned(),
         };
         self.fault(operation, key, &fault, Some(Box::new(error)))
     }

@@ -53,7 +53,7 @@ pub mod config;
 pub mod error;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::Provider;
@@ -74,6 +74,9 @@ use crate::queue::Queue;
 use crate::reconcile::Reconciler;
 use crate::sweep::Sweeper;
 
+/// The longest that an invocation may take, and the template's time-out.
+const LAMBDAS_LONGEST: Duration = Duration::from_mins(15);
+
 /// The function, ready for payloads: clients that all invocations share.
 #[derive(Debug)]
 pub struct Attendance {
@@ -89,7 +92,7 @@ impl Attendance {
         let http_client = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .build_https();
-        let sdk: SdkConfig = aws_config::defaults(BehaviorVersion::latest())
+        let sdk: SdkConfig = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http_client.clone())
             .load()
             .await;
@@ -137,8 +140,7 @@ impl Attendance {
     /// # Errors
     /// Of a single request any [`Error`]; of a batch only what makes it no batch at all.
     pub async fn handle(&self, payload: Value, end_of_time: SystemTime) -> Result<Value, Error> {
-        let remaining = end_of_time.duration_since(now().into()).unwrap_or_default();
-        let deadline = &Deadline::after(remaining);
+        let deadline = &Deadline::after(remaining(end_of_time, now().into()));
         let work = event::parse(payload, &self.region, now());
         // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
         let answer = match work {
@@ -182,6 +184,16 @@ impl Attendance {
     }
 }
 
+/// The time left until an invocation's end. `cargo lambda watch` gives an end in 1970, which stands for none.
+fn remaining(end_of_time: SystemTime, now: SystemTime) -> Duration {
+    const DAY: Duration = Duration::from_hours(24);
+    match end_of_time.duration_since(now) {
+        Ok(remaining) => remaining,
+        Err(passed) if passed.duration() > DAY => LAMBDAS_LONGEST,
+        Err(_) => Duration::ZERO,
+    }
+}
+
 /// A report as the answer: a struct of strings and numbers always is a JSON value.
 fn json(report: impl Serialize) -> Value {
     serde_json::to_value(report).unwrap_or_default()
@@ -194,4 +206,21 @@ fn json(report: impl Serialize) -> Value {
 )]
 fn now() -> DateTime<Utc> {
     SystemTime::now().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_of_long_ago_is_none_and_one_just_passed_leaves_nothing() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let second = Duration::from_secs(1);
+        assert_eq!(remaining(now + second, now), second);
+        assert_eq!(remaining(now - second, now), Duration::ZERO);
+        assert_eq!(
+            remaining(SystemTime::UNIX_EPOCH + second * 600, now),
+            LAMBDAS_LONGEST
+        );
+    }
 }

@@ -17,6 +17,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     )]
     let lookup = |variable: &str| std::env::var(variable).ok();
     start_logging(lookup);
+    std::panic::set_hook(Box::new(
+        |panic| error!(error_type = "Panic", error = %panic, "the function panicked"),
+    ));
     let config = Config::parse(lookup).inspect_err(|wrong| {
         error!(error_type = "InvalidSettings", error = %wrong, "the function cannot start");
     })?;
@@ -38,8 +41,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>
 fn start_logging(lookup: impl Fn(&str) -> Option<String>) {
     let level = lookup("AWS_LAMBDA_LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
-    // The runtime would print each failure once more, without its `error_type`.
-    let filter = EnvFilter::new(format!("{level},lambda_runtime::layers::panic=off"));
+    // The level is ours alone: at `trace` the SDK prints whole answers, with the people in them. And the runtime would
+    // print each failure once more, without its `error_type`.
+    let filter = format!(
+        "warn,ivs_attendance={level},lambda_runtime=info,lambda_runtime::layers::panic=off"
+    );
+    let filter = EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false);

@@ -60,6 +60,18 @@ impl Pace {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// The longest that a call can be made to wait behind the one before.
+    #[must_use]
+    pub fn longest_interval(&self) -> Duration {
+        let set = self
+            .own_intervals
+            .values()
+            .copied()
+            .max()
+            .max(Some(self.interval));
+        set.unwrap_or_default().max(LONGEST_INTERVAL)
+    }
+
     /// Gives way after a throttle: doubles the interval of `operation`, up to 5 s. From then on each call brings it a
     /// tenth closer to the pace that was set.
     pub fn give_way(&self, operation: &str) {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
+use aws_smithy_runtime_api::http::StatusCode;
 use tokio::time::Instant;
 
 /// How long a call is retried before it fails.
@@ -49,13 +51,14 @@ impl ClassifyRetry for Patience {
         let failed = context
             .output_or_error()
             .is_some_and(|result| result.is_err());
-        let answered = context
-            .response()
-            .is_some_and(|response| response.status().is_success());
+        let status = context.response().map(HttpResponse::status);
+        let answered = status.is_some_and(StatusCode::is_success);
+        let broken = status.is_some_and(StatusCode::is_server_error);
         if self.waited() >= PATIENCE {
             RetryAction::RetryForbidden
-        } else if failed && answered {
-            // What does not parse is for the SDK an error of the operation like any other, and final.
+        } else if failed && (answered || broken) {
+            // What does not parse is for the SDK an error of the operation like any other, and final; of the 5xx it
+            // retries four.
             RetryAction::transient_error()
         } else {
             RetryAction::NoActionIndicated

@@ -7,8 +7,9 @@
 //! nothing documents when the list of an ended session is complete.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, Days, TimeDelta, Utc};
+use chrono::{DateTime, Days, SubsecRound, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
 use tracing::info;
@@ -17,12 +18,15 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::Request;
 use crate::ivs::{Found, Ivs};
-use crate::lake::{File, Lake, Put};
+use crate::lake::{File, Lake, Object, Put};
 use crate::session::{EndedSession, SessionRef};
 use crate::table::{PARTICIPANTS, Participant, SCHEMA_VERSION, Stored};
 
 /// A race for one object is lost at most so often before the session goes back to the queue.
 const MOST_PUTS: usize = 5;
+
+/// The pause after a lost race, doubled each time.
+const AFTER_A_RACE: Duration = Duration::from_millis(50);
 
 /// What reconciling needs: IVS, the lake, and when a look counts as the last.
 #[derive(Debug)]
@@ -182,7 +186,12 @@ impl Reconciler {
         outcome: Outcome,
         fresh: Vec<Participant>,
     ) -> Result<Done, Error> {
-        let mut rows = fresh;
+        let listed_end = session.end_time;
+        let (mut rows, mut rewrite) = (fresh, None);
+        if outcome == Outcome::Rewritten {
+            // Kept apart: of a row that was listed and one that was only stored, only the first may replace.
+            rewrite = Some(rows.clone());
+        }
         for put in 0..MOST_PUTS {
             // Where nothing was seen nothing is read: if that is no longer so, the condition says it.
             let expects_object = outcome != Outcome::Exported || put > 0;
@@ -192,30 +201,23 @@ impl Reconciler {
                 None
             };
             let stored = match &object {
-                Some(object) => PARTICIPANTS.decode(object.bytes.clone()).map_err(|error| {
-                    self.lake.fault(
-                        "GetObject",
-                        &key,
-                        "the object is no file of this table",
-                        Some(error),
-                    )
-                })?,
+                Some(object) => self.decode(&key, object)?,
                 None => Stored {
                     rows: Vec::new(),
                     session_end_time: None,
                 },
             };
-            session.end_time = stored
-                .session_end_time
-                .map_or(session.end_time, |end| end.max(session.end_time));
-            // After a lost race only: a second look writes the same rows again, so that the object's time confirms it.
+            let stored_end = stored.session_end_time;
             let faster = (put > 0 && object.is_some()).then(|| stored.rows.clone());
-            let kept = match outcome {
-                Outcome::Rewritten => PARTICIPANTS.only_stored(stored.rows, &rows),
-                _ => stored.rows,
-            };
-            rows.extend(kept);
-            rows = PARTICIPANTS.merge(rows);
+            if let Some(fresh) = &rewrite {
+                let kept = PARTICIPANTS.only_stored(stored.rows, fresh);
+                rows = PARTICIPANTS.merge([kept, fresh.clone()].concat());
+            } else {
+                // Of two writers neither order decides, so the later end stays.
+                session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));
+                rows.extend(stored.rows);
+                rows = PARTICIPANTS.merge(rows);
+            }
             let participants = rows.len();
             let done = |outcome| Done {
                 outcome,
@@ -223,7 +225,10 @@ impl Reconciler {
                 participants: u64::try_from(participants).ok(),
                 end_time: Some(session.end_time),
             };
-            if faster.as_ref() == Some(&rows) {
+            // After a lost race only: a second look writes the same rows again, so that the object's time confirms it.
+            if faster.as_ref() == Some(&rows)
+                && stored_end.is_none_or(|end| end == session.end_time)
+            {
                 return Ok(done(Outcome::UpToDate));
             }
             let bytes = PARTICIPANTS.encode(&session, &rows).map_err(|error| {
@@ -239,11 +244,34 @@ impl Reconciler {
             if self.lake.put(&key, file, over.as_deref()).await? == Put::Written {
                 return Ok(done(outcome));
             }
+            // The other's upload may still be under way.
+            tokio::time::sleep(AFTER_A_RACE * (1 << put)).await;
         }
         let fault = format!(
             "{MOST_PUTS} conditional PUTs in a row met an object that was not the one read"
         );
         Err(self.lake.fault("PutObject", &key, &fault, None))
+    }
+
+    fn decode(&self, key: &str, object: &Object) -> Result<Stored<Participant>, Error> {
+        // Written by a newer function that was rolled back: its further columns would be lost.
+        if let Some(newer) = object
+            .schema_version
+            .filter(|version| *version > SCHEMA_VERSION)
+        {
+            let fault = format!(
+                "the object has schema version {newer}, and this function knows {SCHEMA_VERSION}"
+            );
+            return Err(self.lake.fault("GetObject", key, &fault, None));
+        }
+        PARTICIPANTS.decode(object.bytes.clone()).map_err(|error| {
+            self.lake.fault(
+                "GetObject",
+                key,
+                "the object is no file of this table",
+                Some(error),
+            )
+        })
     }
 
     /// For a session that IVS does not know: whether it had been exported. It started on the day of the hint or on one
@@ -286,7 +314,8 @@ pub fn due(
     if rewrite_before.is_some_and(|instant| written < instant) {
         return Some(Outcome::Rewritten);
     }
-    let final_from = end_time + confirm_after;
+    // S3 tells whole seconds.
+    let final_from = (end_time + confirm_after).trunc_subsecs(0);
     (written < final_from && final_from <= now).then_some(Outcome::Confirmed)
 }
 
@@ -319,7 +348,6 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
 
     use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionOutput;
     use aws_sdk_ivsrealtime::primitives::DateTime as IvsTime;
@@ -584,6 +612,19 @@ mod tests {
         assert_eq!(due(Some(hour - 1), None, hour), Some(Outcome::Confirmed));
         assert_eq!(due(Some(hour), None, hour), None);
         assert_eq!(due(Some(hour), None, hour + 86_400), None);
+        let fraction = at(END) + TimeDelta::milliseconds(500);
+        let written = Some(at(hour));
+        assert_eq!(
+            super::due(
+                fraction,
+                written,
+                None,
+                at(hour + 1),
+                TimeDelta::minutes(60)
+            ),
+            None,
+            "S3 tells seconds"
+        );
         assert_eq!(due(Some(END), Some(END), END + 1), None);
         assert_eq!(
             due(Some(END), Some(END + 1), END + 1),

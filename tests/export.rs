@@ -388,8 +388,8 @@ fn invalid_payloads() -> Vec<(Value, &'static str, &'static str)> {
         ),
         (
             with(|event| event["detail"] = "no object".into()),
-            "event",
-            "must be an EventBridge event",
+            "detail.session_id",
+            "16 characters",
         ),
         (json!({ "stage_arn": STAGE }), "session_id", "16 characters"),
         (

@@ -18,39 +18,48 @@ use ivs_attendance_local::{BUCKET, REGION, Stack, scene, variables};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-/// The files in the order in which they are sent, and what each shows.
-const DELIVERIES: [(&str, &str); 8] = [
+/// The files in the order in which they are sent, what each shows, and what must come back: an outcome, an error type,
+/// or of a batch the number of messages that failed.
+const DELIVERIES: [(&str, &str, &str); 8] = [
     (
         "participant-unpublished",
         "a hint: the session of 3 people has ended",
+        "exported",
     ),
     (
         "recording-end",
         "another kind of hint: a session of 250, three pages",
+        "exported",
     ),
     (
         "participant-unpublished-live",
         "somebody stopped publishing, but the session goes on",
+        "still_live",
     ),
     (
         "composition-session-end",
         "a look-alike: a composition ended, not a stage session",
+        "InvalidEvent",
     ),
     (
         "stream-session-ended",
         "a look-alike: a low-latency channel",
+        "InvalidEvent",
     ),
     (
         "participant-unpublished",
         "the first hint again: events come twice",
+        "up_to_date",
     ),
     (
         "request",
         "a request by hand: an ended session that nobody joined",
+        "exported",
     ),
     (
         "sqs-batch",
         "4 messages from the queue: 2 sessions, and one malformed id",
+        "1 failed",
     ),
 ];
 
@@ -65,13 +74,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// An empty folder, which was one of ours if it was there before.
+/// An empty folder. What lies there already goes, if it was made here.
 fn fresh(folder: &str) -> Result<PathBuf, Box<dyn Error>> {
     let folder = PathBuf::from(folder);
-    if folder.exists() {
+    let mark = folder.join(".made-by-ivs-attendance-local");
+    if mark.exists() {
         std::fs::remove_dir_all(&folder)?;
+    } else if folder.exists() {
+        return Err(format!(
+            "{} is there already, and was not made by this program",
+            folder.display()
+        )
+        .into());
     }
     std::fs::create_dir_all(&folder)?;
+    std::fs::write(mark, "")?;
     Ok(folder)
 }
 
@@ -84,18 +101,32 @@ fn event(name: &str) -> Result<Value, Box<dyn Error>> {
 async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let mut stack = Stack::start(bootstrap, folder, &[]).await?;
     scene::set(&mut stack.ivs.world(), Utc::now());
-    for (name, meaning) in DELIVERIES {
+    for (name, meaning, expected) in DELIVERIES {
         println!("\n── events/{name}.json ── {meaning}");
         let lines_before = stack.function.printed().lines().count();
         let answer = stack.invoke(event(name)?).await;
         for line in stack.function.printed().lines().skip(lines_before) {
             println!("   log     {line}");
         }
-        match answer {
-            Answer::Ok(report) => println!("   answer  {report}"),
-            Answer::Err(failure) => {
-                println!("   error   {}: {}", failure.error_type, failure.message)
+        let came = match &answer {
+            Answer::Ok(report) => {
+                println!("   answer  {report}");
+                let failures = report["batchItemFailures"]
+                    .as_array()
+                    .map(|failures| format!("{} failed", failures.len()));
+                failures
+                    .unwrap_or_else(|| report["outcome"].as_str().unwrap_or_default().to_owned())
             }
+            Answer::Err(failure) => {
+                println!("   error   {}: {}", failure.error_type, failure.message);
+                failure.error_type.clone()
+            }
+        };
+        if came != expected {
+            return Err(format!(
+                "events/{name}.json should have come to {expected}, and came to {came}"
+            )
+            .into());
         }
     }
 
