@@ -174,6 +174,41 @@ impl S3 {
             .unwrap_or_else(|error| panic!("{key}: {error}"));
     }
 
+    /// An object's own metadata, as `s3s-fs` keeps them beside it.
+    ///
+    /// # Panics
+    /// If there is no such object.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> serde_json::Value {
+        let text =
+            std::fs::read(self.metadata_path(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let attributes: serde_json::Value =
+            serde_json::from_slice(&text).expect("the metadata are JSON");
+        attributes["user_metadata"].clone()
+    }
+
+    /// Sets one of an object's own metadata.
+    ///
+    /// # Panics
+    /// If there is no such object.
+    pub fn set_metadata(&self, key: &str, name: &str, value: &str) {
+        let path = self.metadata_path(key);
+        let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let mut attributes: serde_json::Value =
+            serde_json::from_slice(&text).expect("the metadata are JSON");
+        attributes["user_metadata"][name] = value.into();
+        std::fs::write(path, attributes.to_string()).expect("the metadata can be written");
+    }
+
+    fn metadata_path(&self, key: &str) -> PathBuf {
+        let encode = |text: &str| base64_simd::URL_SAFE_NO_PAD.encode_to_string(text);
+        self.root.join(format!(
+            ".bucket-{}.object-{}.metadata.json",
+            encode(&self.bucket),
+            encode(key)
+        ))
+    }
+
     /// The file that holds an object.
     #[must_use]
     pub fn path(&self, key: &str) -> PathBuf {

@@ -1,8 +1,15 @@
-//! The sessions that the files in `events/` speak of.
+//! The sessions that the files in `events/` speak of, and the payloads that name a session.
+
+use std::time::SystemTime;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
 
 use crate::ivs::{Participant, Session, World, timestamp};
+
+/// A stage, and a session of it: those of `events/participant-unpublished.json`.
+pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
+pub const SESSION_ID: &str = "st-1CVugbu2cf2n8";
 
 const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/";
 
@@ -49,4 +56,55 @@ pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
         }
     };
     (0..people).map(participant).collect()
+}
+
+/// The time now, as the function's own clock has it.
+#[must_use]
+pub fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
+}
+
+/// A session of so many people that ended so many minutes ago, after half an hour.
+#[must_use]
+pub fn ended(people: usize, minutes_ago: i64) -> Session {
+    let end = now() - TimeDelta::minutes(minutes_ago);
+    let start = end - TimeDelta::minutes(30);
+    Session {
+        start_time: Some(start),
+        end_time: Some(end),
+        participants: audience(people, start),
+    }
+}
+
+/// A request by hand.
+#[must_use]
+pub fn request(stage_arn: &str, session_id: &str) -> Value {
+    json!({ "stage_arn": stage_arn, "session_id": session_id })
+}
+
+/// The event of a file in `events/`.
+///
+/// # Panics
+/// If there is no such file, or it is not JSON.
+#[must_use]
+pub fn event(name: &str) -> Value {
+    let path = format!("events/{name}.json");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// An event that names a session, sent at `time`.
+#[must_use]
+pub fn hint(stage_arn: &str, session_id: &str, time: DateTime<Utc>) -> Value {
+    let mut event = event("participant-unpublished");
+    event["resources"] = json!([stage_arn]);
+    event["detail"]["session_id"] = session_id.into();
+    event["time"] = timestamp(time).into();
+    event
+}
+
+/// A message of an SQS batch.
+#[must_use]
+pub fn message(id: &str, body: &Value) -> Value {
+    json!({ "messageId": id, "eventSource": "aws:sqs", "body": body.to_string() })
 }
