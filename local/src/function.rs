@@ -1,13 +1,14 @@
 //! The function's real binary, fed by the crate `lambda-simulator` through a real Runtime API.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use lambda_simulator::{InvocationBuilder, InvocationStatus, Simulator};
+use lambda_simulator::{InvocationBuilder, InvocationStatus, Simulator, SimulatorPhase};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -26,6 +27,24 @@ pub type Answer = Result<Value, Failure>;
 pub struct Failure {
     pub error_type: String,
     pub message: String,
+}
+
+/// Why an invocation brought no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Died {
+    /// Lambda's time-out ran out, and the process was killed.
+    TimedOut,
+    /// The process ended, with this status.
+    Ended(String),
+}
+
+impl fmt::Display for Died {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => to.write_str("the function did not answer in time"),
+            Self::Ended(status) => write!(to, "the function ended by itself: {status}"),
+        }
+    }
 }
 
 impl Function {
@@ -70,28 +89,83 @@ impl Function {
     /// # Panics
     /// If nothing comes back within that time: the function must answer before its end.
     pub async fn invoke(&mut self, payload: Value, timeout: Duration) -> Answer {
-        let millis = u64::try_from(timeout.as_millis()).expect("a time-out of less than an age");
-        let invocation = InvocationBuilder::new()
-            .payload(payload)
-            .timeout_ms(millis)
-            .build();
-        let id = self
-            .simulator
-            .enqueue(invocation.expect("a payload was given"))
-            .await;
-        let state = tokio::select! {
-            state = self.simulator.wait_for_invocation_complete(&id, timeout) => state,
-            status = self.process.wait() => panic!("the function ended by itself: {status:?}\n{}", self.printed()),
+        match self.try_invoke(payload, timeout).await {
+            Ok(answer) => answer,
+            Err(died) => panic!("{died}\n{}", self.printed()),
+        }
+    }
+
+    /// Invokes the function with Lambda's `timeout`, and waits for what comes back. As in Lambda, the time runs from
+    /// when the function has started and waits for an event, and its end kills the process. The start may take as long
+    /// again.
+    ///
+    /// # Errors
+    /// If the process ended, by itself or because the time had run out. It is of no use any more.
+    pub async fn try_invoke(&mut self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
+        let simulator = &self.simulator;
+        // Both waits of the simulator can miss what happens just as they begin, so they are begun anew now and then.
+        const SLICE: Duration = Duration::from_millis(100);
+        let answered = async {
+            let starts = async {
+                while !simulator.is_initialized().await {
+                    let _ = simulator.wait_for_phase(SimulatorPhase::Ready, SLICE).await;
+                }
+            };
+            tokio::time::timeout(timeout, starts).await?;
+            let millis =
+                u64::try_from(timeout.as_millis()).expect("a time-out of less than an age");
+            let invocation = InvocationBuilder::new()
+                .payload(payload)
+                .timeout_ms(millis)
+                .build();
+            let id = simulator
+                .enqueue(invocation.expect("a payload was given"))
+                .await;
+            let answers = async {
+                loop {
+                    if let Ok(state) = simulator.wait_for_invocation_complete(&id, SLICE).await {
+                        return state;
+                    }
+                }
+            };
+            tokio::time::timeout(timeout, answers).await
         };
-        let state = state.unwrap_or_else(|error| panic!("{error}\n{}", self.printed()));
+        let state = tokio::select! {
+            state = answered => state,
+            status = self.process.wait() => {
+                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                return Err(Died::Ended(status));
+            }
+        };
+        let Ok(state) = state else {
+            self.kill().await;
+            return Err(Died::TimedOut);
+        };
         match (state.status, state.response, state.error) {
-            (InvocationStatus::Success, Some(response), _) => Ok(response.payload),
-            (InvocationStatus::Error, _, Some(error)) => Err(Failure {
+            (InvocationStatus::Success, Some(response), _) => Ok(Ok(response.payload)),
+            (InvocationStatus::Error, _, Some(error)) => Ok(Err(Failure {
                 error_type: error.error_type,
                 message: error.error_message,
-            }),
+            })),
             (status, ..) => panic!("the invocation ended as {status:?} without an answer"),
         }
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub(crate) async fn kill(&mut self) {
+        // It fails only if the process has ended already.
+        let _ = self.process.kill().await;
+    }
+
+    /// Whether the process still runs.
+    pub(crate) fn lives(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Ends the process and its Runtime API.
+    pub(crate) async fn end(mut self) {
+        self.kill().await;
+        self.simulator.shutdown().await;
     }
 
     /// What the function printed so far. It prints before it answers, so after an answer nothing is missing.

@@ -11,6 +11,7 @@ pub mod ivs;
 mod listing;
 mod quota;
 mod request;
+pub mod pool;
 pub mod s3;
 pub mod scene;
 mod server;

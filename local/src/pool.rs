@@ -1,0 +1,330 @@
+//! Lambda's execution environments: processes of the real binary, as many as work comes at a time, each with one
+//! invocation at a time, kept warm in between, and started anew when one has died.
+//!
+//! After <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>. Unlike Lambda, which refuses
+//! work above its limit, the pool lets it wait.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::function::{Answer, Died, Function};
+
+/// A function's environments. They end with the value.
+pub struct Pool {
+    bootstrap: PathBuf,
+    region: String,
+    variables: HashMap<String, String>,
+    folder: PathBuf,
+    free: Semaphore,
+    state: Mutex<State>,
+}
+
+/// An invocation under way.
+pub type Invocation = Pin<Box<dyn Future<Output = Result<Answer, Died>> + Send>>;
+
+#[derive(Default)]
+struct State {
+    warm: Vec<Function>,
+    /// What kills the process of each invocation under way, by the number of the invocation.
+    busy: HashMap<usize, Arc<Notify>>,
+    invocations: usize,
+    logs: Vec<PathBuf>,
+}
+
+impl Pool {
+    /// A pool of at most `most` processes of `bootstrap`, none of which is started yet. Each prints into a file of its
+    /// own in `folder`, which must be there.
+    #[must_use]
+    pub fn new(
+        bootstrap: PathBuf,
+        region: &str,
+        variables: HashMap<String, String>,
+        folder: PathBuf,
+        most: usize,
+    ) -> Self {
+        Self {
+            bootstrap,
+            region: region.to_owned(),
+            variables,
+            folder,
+            free: Semaphore::new(most),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Invokes the function in a warm process, or else in a new one, with Lambda's `timeout`.
+    ///
+    /// # Errors
+    /// If the process died: by itself, by [`Pool::kill_one`], or because the time had run out.
+    ///
+    /// # Panics
+    /// If a process cannot be started.
+    pub async fn invoke(&self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
+        let _turn = self.free.acquire().await.expect("it is never closed");
+        let mut function = self.function().await;
+        let (busy, kill) = Busy::new(self);
+        let result = tokio::select! {
+            result = function.try_invoke(payload, timeout) => result,
+            () = kill.notified() => {
+                function.kill().await;
+                Err(Died::Ended("killed".to_owned()))
+            }
+        };
+        drop(busy);
+        if result.is_ok() {
+            self.lock().warm.push(function);
+        } else {
+            function.end().await;
+        }
+        result
+    }
+
+    /// [`Pool::invoke`] as a mapping takes it.
+    pub fn invoker(
+        self: &Arc<Self>,
+        timeout: Duration,
+    ) -> impl Fn(Value) -> Invocation + Send + Sync + 'static {
+        let pool = Arc::clone(self);
+        move |payload| {
+            let pool = Arc::clone(&pool);
+            Box::pin(async move { pool.invoke(payload, timeout).await })
+        }
+    }
+
+    /// Sends SIGKILL to the busy process whose invocation began first, and says whether there was one.
+    pub fn kill_one(&self) -> bool {
+        let mut state = self.lock();
+        let Some(first) = state.busy.keys().min().copied() else {
+            return false;
+        };
+        if let Some(kill) = state.busy.remove(&first) {
+            kill.notify_one();
+        }
+        true
+    }
+
+    /// How many processes are at work.
+    #[must_use]
+    pub fn busy(&self) -> usize {
+        self.lock().busy.len()
+    }
+
+    /// How many processes were started so far.
+    #[must_use]
+    pub fn started(&self) -> usize {
+        self.lock().logs.len()
+    }
+
+    /// What all processes printed so far, the dead ones too, one after the other.
+    ///
+    /// # Panics
+    /// If a log cannot be read.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        let logs = self.lock().logs.clone();
+        let read = |log| std::fs::read_to_string(log).expect("a log of the function");
+        logs.iter().map(read).collect()
+    }
+
+    /// The log lines of all processes, the dead ones too.
+    ///
+    /// # Panics
+    /// If a line is not JSON, except for the last one of a process, which its death may have cut off.
+    #[must_use]
+    pub fn log_lines(&self) -> Vec<Value> {
+        let logs = self.lock().logs.clone();
+        let mut lines = Vec::new();
+        for log in logs {
+            let text = std::fs::read_to_string(log).expect("a log of the function");
+            let cut_off = !text.ends_with('\n');
+            let count = text.lines().count();
+            for (number, line) in text.lines().enumerate() {
+                match serde_json::from_str(line) {
+                    Ok(line) => lines.push(line),
+                    Err(_) if cut_off && number + 1 == count => {}
+                    Err(error) => panic!("{error}: {line}"),
+                }
+            }
+        }
+        lines
+    }
+
+    async fn function(&self) -> Function {
+        loop {
+            let warm = self.lock().warm.pop();
+            let Some(mut function) = warm else { break };
+            if function.lives() {
+                return function;
+            }
+            function.end().await;
+        }
+        let log = {
+            let mut state = self.lock();
+            let number = state.logs.len() + 1;
+            let log = self.folder.join(format!("function-{number}.log"));
+            // There from the start, so that whoever reads the logs finds every one.
+            std::fs::write(&log, "").unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+            state.logs.push(log.clone());
+            log
+        };
+        let started = Function::start(&self.bootstrap, &self.region, &self.variables, log).await;
+        started.unwrap_or_else(|error| panic!("the function did not start: {error}"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes an invocation one that can be killed, as long as the value lives.
+struct Busy<'a> {
+    pool: &'a Pool,
+    number: usize,
+}
+
+impl<'a> Busy<'a> {
+    fn new(pool: &'a Pool) -> (Self, Arc<Notify>) {
+        let kill = Arc::new(Notify::new());
+        let mut state = pool.lock();
+        state.invocations += 1;
+        let number = state.invocations;
+        state.busy.insert(number, Arc::clone(&kill));
+        (Self { pool, number }, kill)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.pool.lock().busy.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::REGION;
+
+    /// A function in a few lines of shell: it prints its process id and answers with it, or does as it is told.
+    const BOOTSTRAP: &str = r#"#!/bin/sh
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+while event=$(curl -sf -D "$0.$$" "$api/next"); do
+    id=$(sed -n 's/^lambda-runtime-aws-request-id: *//Ip' "$0.$$" | tr -d '\r')
+    echo "{\"process\":$$,\"event\":$event}"
+    case $event in
+        *wait*) sleep 600 ;;
+        *end*) exit 3 ;;
+        *fail*) curl -sf -d '{"errorType":"Told","errorMessage":"to fail"}' "$api/$id/error" ;;
+        *) curl -sf -d "$$" "$api/$id/response" ;;
+    esac >&2
+done
+"#;
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn pool(most: usize) -> (Arc<Pool>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let bootstrap = folder.path().join("bootstrap");
+        fs::write(&bootstrap, BOOTSTRAP).unwrap();
+        fs::set_permissions(&bootstrap, Permissions::from_mode(0o755)).unwrap();
+        let path = ("PATH".to_owned(), std::env::var("PATH").unwrap());
+        let variables = HashMap::from([path]);
+        let folder_of_logs = folder.path().to_owned();
+        let pool = Pool::new(bootstrap, REGION, variables, folder_of_logs, most);
+        (Arc::new(pool), folder)
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_starts_with_the_first_invocation_and_stays_warm() {
+        let (pool, _folder) = pool(2);
+        assert_eq!(pool.started(), 0);
+
+        let first = pool.invoke(json!("go"), LONG).await;
+        let second = pool.invoke(json!("go"), LONG).await;
+
+        assert!(matches!(&first, Ok(Ok(Value::Number(_)))), "{first:?}");
+        assert_eq!(first, second);
+        assert_eq!(pool.started(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_lambda_error_keeps_the_process() {
+        let (pool, _folder) = pool(1);
+
+        let failure = pool.invoke(json!("fail"), LONG).await.unwrap().unwrap_err();
+
+        assert_eq!(failure.error_type, "Told");
+        pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+        assert_eq!(pool.started(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_timeout_kills_the_process_and_the_next_one_is_new() {
+        let (pool, _folder) = pool(1);
+
+        let died = pool.invoke(json!("wait"), Duration::from_millis(200)).await;
+
+        assert_eq!(died, Err(Died::TimedOut));
+        pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+        assert_eq!(pool.started(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_by_itself_is_an_error_that_tells_its_status() {
+        let (pool, _folder) = pool(1);
+
+        let died = pool.invoke(json!("end"), LONG).await;
+
+        assert_eq!(died, Err(Died::Ended("exit status: 3".to_owned())));
+        pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_busy_process_is_killed_on_request_and_its_lines_stay_readable() {
+        let (pool, _folder) = pool(2);
+        assert!(!pool.kill_one(), "nothing is at work");
+        let invocation = tokio::spawn(pool.invoker(LONG)(json!("wait")));
+        until(|| pool.printed().ends_with('\n')).await;
+
+        assert!(pool.kill_one());
+
+        let died = invocation.await.unwrap();
+        assert_eq!(died, Err(Died::Ended("killed".to_owned())));
+        pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+        let lines = pool.log_lines();
+        let events: Vec<_> = lines.iter().map(|line| &line["event"]).collect();
+        assert_eq!(events, ["wait", "go"]);
+    }
+
+    #[tokio::test]
+    async fn at_most_so_many_processes_are_at_work_and_the_rest_waits() {
+        let (pool, _folder) = pool(2);
+        let invocations: Vec<_> = (0..3)
+            .map(|_| tokio::spawn(pool.invoker(LONG)(json!("wait"))))
+            .collect();
+        until(|| pool.printed().lines().count() == 2).await;
+
+        assert_eq!((pool.busy(), pool.started()), (2, 2));
+        assert!(pool.kill_one());
+        until(|| pool.printed().lines().count() == 3).await;
+
+        assert_eq!((pool.busy(), pool.started()), (2, 3));
+        drop(invocations);
+    }
+}
