@@ -1,5 +1,6 @@
 //! The services around ivs-attendance, on one machine: Lambda's Runtime API with the real binary behind it, IVS
-//! Real-Time, and S3. Started in a line by tests, benches and `make run`; never a part of the function.
+//! Real-Time, S3, and SQS with its source mapping. Started in a line by tests, benches and `make run`; never a part of
+//! the function.
 //!
 //! Everything listens on a free port of the loopback address, and ends with the value.
 
@@ -9,12 +10,15 @@ pub mod faults;
 pub mod function;
 pub mod ivs;
 mod listing;
+pub mod mapping;
+pub mod pool;
+mod queues;
 mod quota;
 mod request;
-pub mod pool;
 pub mod s3;
 pub mod scene;
 mod server;
+pub mod sqs;
 mod wire;
 mod world;
 
