@@ -238,6 +238,13 @@ impl World {
             let message = format!("there is no stage {stage_arn}");
             return Err(refusal(404, "ResourceNotFoundException", message));
         }
+        if self.sick_stages.contains(&stage_arn) {
+            return Err(refusal(
+                403,
+                "PendingVerification",
+                "the account is being verified".to_owned(),
+            ));
+        }
         let items = |world: &Self| {
             let sessions = world.sessions_of(&stage_arn);
             sessions

@@ -4,6 +4,7 @@
 //!
 //! Everything listens on a free port of the loopback address, and ends with the value.
 
+pub mod circle;
 #[cfg(test)]
 mod client;
 pub mod faults;
@@ -12,7 +13,7 @@ pub mod ivs;
 mod listing;
 pub mod mapping;
 pub mod pool;
-mod queues;
+pub mod queues;
 mod quota;
 mod request;
 pub mod s3;

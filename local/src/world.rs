@@ -23,6 +23,8 @@ pub struct World {
     pub sessions: BTreeMap<(String, String), Session>,
     /// What goes wrong, for as long as it stands here.
     pub faults: Vec<Fault>,
+    /// Stages whose sessions the service refuses to list (`PendingVerification`).
+    pub sick_stages: BTreeSet<String>,
     /// Every request so far.
     pub calls: Vec<Call>,
     ends_shown: BTreeMap<(String, String), Instant>,
@@ -106,6 +108,7 @@ impl World {
             stages: BTreeSet::new(),
             sessions: BTreeMap::new(),
             faults: Vec::new(),
+            sick_stages: BTreeSet::new(),
             calls: Vec::new(),
             ends_shown: BTreeMap::new(),
             walks: HashMap::new(),
