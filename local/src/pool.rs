@@ -71,10 +71,7 @@ impl Pool {
         let (busy, kill) = Busy::new(self);
         let result = tokio::select! {
             result = function.try_invoke(payload, timeout) => result,
-            () = kill.notified() => {
-                function.kill().await;
-                Err(Died::Ended("killed".to_owned()))
-            }
+            () = kill.notified() => Err(Died::Ended("killed".to_owned())),
         };
         drop(busy);
         if result.is_ok() {
@@ -207,14 +204,18 @@ impl Drop for Busy<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use serde_json::json;
     use tempfile::TempDir;
 
     use super::*;
     use crate::REGION;
+    use crate::mapping::{Mapping, MappingSettings};
+    use crate::sqs::{QueueSettings, Sqs};
 
     /// A function in a few lines of shell: it prints its process id and answers with it, or does as it is told.
     const BOOTSTRAP: &str = r#"#!/bin/sh
@@ -223,9 +224,9 @@ while event=$(curl -sf -D "$0.$$" "$api/next"); do
     id=$(sed -n 's/^lambda-runtime-aws-request-id: *//Ip' "$0.$$" | tr -d '\r')
     echo "{\"process\":$$,\"event\":$event}"
     case $event in
-        *wait*) sleep 600 ;;
-        *end*) exit 3 ;;
-        *fail*) curl -sf -d '{"errorType":"Told","errorMessage":"to fail"}' "$api/$id/error" ;;
+        '"wait"') exec sleep 600 ;;
+        '"end"') exit 3 ;;
+        '"fail"') curl -sf -d '{"errorType":"Told","errorMessage":"to fail"}' "$api/$id/error" ;;
         *) curl -sf -d "$$" "$api/$id/response" ;;
     esac >&2
 done
@@ -286,6 +287,17 @@ done
     }
 
     #[tokio::test]
+    async fn a_function_that_timed_out_does_not_work_on_in_secret() {
+        let (pool, _folder) = pool(1);
+        let mut function = pool.function().await;
+
+        let died = function.try_invoke(json!("wait"), Duration::from_millis(200));
+
+        assert_eq!(died.await, Err(Died::TimedOut));
+        assert!(!function.lives());
+    }
+
+    #[tokio::test]
     async fn a_process_that_ends_by_itself_is_an_error_that_tells_its_status() {
         let (pool, _folder) = pool(1);
 
@@ -326,5 +338,53 @@ done
 
         assert_eq!((pool.busy(), pool.started()), (2, 3));
         drop(invocations);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_killed_process_had_in_hand_comes_back_by_the_queue() {
+        let sqs = Sqs::start().await.unwrap();
+        let visibility_timeout = Duration::from_millis(300);
+        sqs.create(
+            "work",
+            QueueSettings {
+                visibility_timeout,
+                ..QueueSettings::default()
+            },
+        );
+        let (pool, _folder) = pool(2);
+        let settings = MappingSettings {
+            batch_size: 1,
+            window: Duration::ZERO,
+            max_concurrency: 2,
+            reports_failures: false,
+        };
+        // The first batch hangs until its process is killed, and works when it comes again.
+        let (first, hangs) = (AtomicBool::new(true), pool.invoker(LONG));
+        let mapping = Mapping::start(&sqs, "work", settings, move |payload| {
+            let hang = first.swap(false, Ordering::Relaxed);
+            hangs(if hang { json!("wait") } else { payload })
+        });
+        sqs.send("work", "hangs");
+        until(|| pool.printed().contains("wait")).await;
+        for number in 0..20 {
+            sqs.send("work", &number.to_string());
+        }
+        assert!(pool.kill_one());
+
+        sqs.until_empty(&["work"], LONG).await.unwrap();
+        mapping.until_idle().await;
+
+        let deliveries = mapping.deliveries();
+        let died = deliveries.iter().filter(|delivery| {
+            let (_, result) = delivery.ended.as_ref().unwrap();
+            result.is_err()
+        });
+        let died: Vec<_> = died.map(|delivery| &delivery.messages[0].body).collect();
+        assert!(died.contains(&&"hangs".to_owned()), "{died:?}");
+        let done = deliveries
+            .iter()
+            .filter(|delivery| delivery.failed.is_empty());
+        let done: BTreeSet<_> = done.map(|delivery| &delivery.messages[0].body).collect();
+        assert_eq!(done.len(), 21);
     }
 }

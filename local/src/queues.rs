@@ -540,7 +540,8 @@ impl Queue {
 }
 
 impl Message {
-    /// Where the message was at that time; nowhere before it was sent.
+    /// Where the message was at that time; nowhere before it was sent. The end of its retention is the last step, and
+    /// holds against any that would come later.
     fn place(&self, at: Instant) -> Option<Place> {
         let last = self.timeline.iter().rev().find(|(since, _)| *since <= at);
         last.map(|&(_, place)| place)
@@ -549,8 +550,7 @@ impl Message {
     /// Replaces what lay ahead of the message.
     fn step(&mut self, now: Instant, steps: &[(Instant, Place)]) {
         self.timeline.retain(|&(at, _)| at <= now);
-        let ahead = steps.iter().filter(|(at, _)| *at < self.expires);
-        self.timeline.extend(ahead);
+        self.timeline.extend(steps);
         self.timeline.push((self.expires, Place::Gone));
     }
 }
