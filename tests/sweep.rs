@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ivs_attendance_local::circle::{Circle, CircleSettings, DEAD, SWEEPS, WORK};
 use ivs_attendance_local::ivs::{Kind, Quota, Session, When};
 use ivs_attendance_local::scene::{ended, hint, message, now, request};
@@ -17,7 +17,7 @@ const QUICK: [(&str, &str); 2] = [
     ("CALLS_PER_SECOND", "1000"),
     ("SWEEP_CALLS_PER_SECOND", "1000"),
 ];
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 async fn circle(settings: CircleSettings) -> Circle {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -132,7 +132,7 @@ async fn one_tick_exports_all_that_ended_and_names_the_stage_that_failed() {
     );
     assert_eq!(
         (&report["stages"], &report["missing"], &report["live"]),
-        (&json!(39), &json!(0), &json!(19))
+        (&json!(39), &json!(0), &json!(20))
     );
     assert_eq!(circle.sqs.depth(DEAD).all(), 0);
 }
@@ -326,11 +326,7 @@ async fn a_dry_run_reports_and_sends_nothing() {
     let circle = quick(&[("IGNORE_ENDED_BEFORE", "2020-01-01T00:00:00Z")]).await;
     circle.ivs.world().put(&stage(1), &session(1), ended(1, 5));
     circle.ivs.world().put(&stage(1), &session(2), live());
-    let old = (Utc::now()
-        - "2019-01-01T00:00:00Z"
-            .parse::<chrono::DateTime<Utc>>()
-            .unwrap())
-    .num_minutes();
+    let old = (now() - "2019-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap()).num_minutes();
     circle
         .ivs
         .world()
@@ -417,7 +413,7 @@ async fn where_stages_cannot_be_listed_a_batch_asks_one_by_one() {
 #[tokio::test]
 async fn sessions_that_always_fail_cost_one_round_a_day_and_hold_nothing_up() {
     let settings = CircleSettings {
-        visibility_timeout: Duration::from_millis(300),
+        visibility_timeout: Duration::from_millis(1500),
         ..CircleSettings::default()
     };
     let circle = circle(settings.with(&QUICK).with(&[("QUEUE_AT_MOST", "20")])).await;
@@ -515,6 +511,7 @@ async fn a_hint_is_tried_in_spite_of_the_marker() {
 async fn messages_for_which_no_time_was_left_are_sent_anew_and_do_not_count_as_failing() {
     let settings = CircleSettings {
         timeout: Duration::from_secs(4),
+        visibility_timeout: Duration::from_secs(6),
         ..CircleSettings::default()
     };
     let circle = circle(settings.with(&[("CALLS_PER_SECOND", "2")])).await;
@@ -552,6 +549,7 @@ async fn messages_for_which_no_time_was_left_are_sent_anew_and_do_not_count_as_f
 async fn what_cannot_be_sent_anew_is_handed_back() {
     let settings = CircleSettings {
         timeout: Duration::from_secs(4),
+        visibility_timeout: Duration::from_secs(6),
         ..CircleSettings::default()
     };
     let circle = circle(settings.with(&[("CALLS_PER_SECOND", "1")])).await;
@@ -711,7 +709,7 @@ async fn a_rewrite_goes_on_by_itself_until_every_file_is_written_anew() {
 #[tokio::test]
 async fn a_process_killed_at_work_loses_nothing() {
     let settings = CircleSettings {
-        visibility_timeout: Duration::from_millis(500),
+        visibility_timeout: Duration::from_secs(5),
         ..CircleSettings::default()
     };
     let circle = circle(settings.with(&[("CALLS_PER_SECOND", "20")])).await;
@@ -724,13 +722,9 @@ async fn a_process_killed_at_work_loses_nothing() {
             .sqs
             .send(WORK, &request(&stage(number), &session(number)).to_string());
     }
-    for kills in 1..=3 {
-        circle
-            .sqs
-            .until(PATIENCE, |_| circle.pool.busy() > 0)
-            .await
-            .unwrap();
-        assert!(circle.pool.kill_one(), "kill {kills}");
+    for invocation in 1..=3 {
+        circle.pool.until_begun(invocation).await;
+        assert!(circle.pool.kill_one(), "invocation {invocation}");
     }
     circle.until_quiet(PATIENCE).await.unwrap();
     assert_eq!(exported(&circle).len(), 30);

@@ -48,7 +48,7 @@ impl Default for CircleSettings {
         Self {
             variables: Vec::new(),
             delay: Duration::ZERO,
-            visibility_timeout: Duration::from_secs(2),
+            visibility_timeout: Duration::from_secs(20),
             counts_lag: Duration::ZERO,
             timeout: TIMEOUT,
             processes: 3,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::function::{Answer, Died, Function};
 
@@ -23,6 +23,8 @@ pub struct Pool {
     folder: PathBuf,
     free: Semaphore,
     state: Mutex<State>,
+    /// How many invocations have begun.
+    begun: watch::Sender<usize>,
 }
 
 /// An invocation under way.
@@ -55,6 +57,7 @@ impl Pool {
             folder,
             free: Semaphore::new(most),
             state: Mutex::default(),
+            begun: watch::Sender::new(0),
         }
     }
 
@@ -104,6 +107,18 @@ impl Pool {
             kill.notify_one();
         }
         true
+    }
+
+    /// Waits until the invocation of this number has begun; the first is 1.
+    ///
+    /// # Panics
+    /// Never: the value holds what it waits for.
+    pub async fn until_begun(&self, number: usize) {
+        let mut begun = self.begun.subscribe();
+        begun
+            .wait_for(|begun| *begun >= number)
+            .await
+            .expect("the sender lives");
     }
 
     /// How many processes are at work.
@@ -192,6 +207,7 @@ impl<'a> Busy<'a> {
         state.invocations += 1;
         let number = state.invocations;
         state.busy.insert(number, Arc::clone(&kill));
+        pool.begun.send_replace(number);
         (Self { pool, number }, kill)
     }
 }
