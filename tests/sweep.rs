@@ -4,13 +4,18 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use chrono::{DateTime, TimeDelta, Utc};
+use ivs_attendance::table::PARTICIPANTS;
 use ivs_attendance_local::circle::{Circle, CircleSettings, DEAD, SWEEPS, WORK};
-use ivs_attendance_local::ivs::{Kind, Quota, Session, When};
+use ivs_attendance_local::ivs::{Kind, Quota, Session, When, timestamp};
+use ivs_attendance_local::s3::S3Kind;
 use ivs_attendance_local::scene::{ended, hint, message, now, request};
 use ivs_attendance_local::sqs::Fault;
+use ivs_attendance_local::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
 use serde_json::{Value, json};
 
 const QUICK: [(&str, &str); 2] = [
@@ -44,6 +49,19 @@ fn live() -> Session {
         end_time: None,
         ..ended(2, 0)
     }
+}
+
+/// A client beside the function, as a person's tools would be.
+fn s3_client(circle: &Circle) -> aws_sdk_s3::Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new(
+            ACCESS_KEY, SECRET_KEY, None, None, "local",
+        ))
+        .endpoint_url(circle.s3.url())
+        .force_path_style(true);
+    aws_sdk_s3::Client::from_conf(config.build())
 }
 
 async fn sweep(circle: &Circle, options: Value) -> Value {
@@ -685,7 +703,7 @@ async fn a_rewrite_goes_on_by_itself_until_every_file_is_written_anew() {
             .set_last_modified(key, (now() - TimeDelta::minutes(30)).into());
     }
     let listed = circle.ivs.count("ListParticipants");
-    let before = ivs_attendance_local::ivs::timestamp(now() - TimeDelta::minutes(1));
+    let before = timestamp(now() - TimeDelta::minutes(1));
     circle.sqs.send_to_group(
         SWEEPS,
         "sweep",
@@ -728,4 +746,185 @@ async fn a_process_killed_at_work_loses_nothing() {
     }
     circle.until_quiet(PATIENCE).await.unwrap();
     assert_eq!(exported(&circle).len(), 30);
+}
+
+#[tokio::test]
+async fn files_of_an_older_schema_are_rewritten_once_and_keep_their_rows() {
+    let circle = quick(&[]).await;
+    for number in 0..300 {
+        let mut what = ended(2, 300);
+        what.participants[0].ingest_configuration_arn = Some(format!("arn:{number}"));
+        circle
+            .ivs
+            .world()
+            .put(&stage(number % 5), &session(number), what);
+    }
+    circle.tick();
+    circle.until_quiet(PATIENCE).await.unwrap();
+    let keys = circle.s3.keys();
+    assert_eq!(keys.len(), 300);
+
+    // As an older function wrote them: one column fewer, and one row of each that IVS does not list any more.
+    let older = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let python = Command::new(".venv/bin/python3")
+        .args([
+            "tests/drop_column.py".as_ref(),
+            circle.s3.path("participants").as_os_str(),
+            older.path().as_os_str(),
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        python.status.success(),
+        "{}",
+        String::from_utf8_lossy(&python.stderr)
+    );
+    let s3 = s3_client(&circle);
+    for key in &keys {
+        let bytes = std::fs::read(older.path().join(key.rsplit('/').next().unwrap())).unwrap();
+        let put = s3
+            .put_object()
+            .bucket(BUCKET)
+            .key(key)
+            .body(bytes.into())
+            .send();
+        put.await.unwrap();
+        circle
+            .s3
+            .set_last_modified(key, (now() - TimeDelta::minutes(30)).into());
+    }
+    for number in 0..300 {
+        circle
+            .ivs
+            .world()
+            .session(&stage(number % 5), &session(number))
+            .participants
+            .pop();
+    }
+
+    let before = timestamp(now() - TimeDelta::minutes(1));
+    circle.sqs.send_to_group(
+        SWEEPS,
+        "sweep",
+        &json!({ "sweep": { "rewrite_before": before } }).to_string(),
+    );
+    circle.until_quiet(PATIENCE).await.unwrap();
+    let rewritten = circle
+        .pool
+        .log_lines()
+        .into_iter()
+        .filter(|line| line["outcome"] == "rewritten");
+    let rewritten: Vec<_> = rewritten
+        .map(|line| line["key"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        (
+            rewritten.len(),
+            rewritten.into_iter().collect::<BTreeSet<_>>().len()
+        ),
+        (300, 300)
+    );
+    for key in &keys {
+        let rows = PARTICIPANTS.decode(circle.s3.read(key)).unwrap().rows;
+        let known: Vec<_> = rows
+            .iter()
+            .map(|row| row.ingest_configuration_arn.is_some())
+            .collect();
+        assert_eq!(
+            known,
+            [true, false],
+            "{key}: the row that is listed has the new column, the other is kept"
+        );
+    }
+}
+
+/// Two functions list one session at the same moment and see different people. Whoever puts last, both are in the file.
+#[tokio::test]
+async fn two_functions_that_see_different_people_lose_nobody() {
+    let mut files = Vec::new();
+    for slow_put in [1, 2] {
+        let circle = quick(&[]).await;
+        let whole = Session {
+            start_time: Some(DateTime::UNIX_EPOCH),
+            ..ended(20, 5)
+        };
+        let seeing = |who: std::ops::Range<usize>| Session {
+            participants: whole.participants[who].to_vec(),
+            ..whole.clone()
+        };
+        // Each PUT waits a second before it is looked at, one of them two; so both functions have listed by then.
+        circle
+            .s3
+            .fault("PUT", When::Always, S3Kind::Slow(Duration::from_secs(1)));
+        circle.s3.fault(
+            "PUT",
+            When::Nth(slow_put),
+            S3Kind::Slow(Duration::from_secs(2)),
+        );
+        circle
+            .ivs
+            .world()
+            .put(&stage(0), &session(0), seeing(0..15));
+        let first = circle.invoke(request(&stage(0), &session(0)));
+        let second = async {
+            circle.ivs.until_called("ListParticipants", 1).await;
+            circle
+                .ivs
+                .world()
+                .put(&stage(0), &session(0), seeing(5..20));
+            circle.invoke(request(&stage(0), &session(0))).await
+        };
+        let (first, second) = tokio::join!(first, second);
+        let outcomes = [first, second].map(|answer| answer.unwrap().unwrap()["outcome"].clone());
+        assert_eq!(
+            outcomes,
+            ["exported", "exported"],
+            "the one that lost the race had something to add"
+        );
+        assert_eq!(circle.s3.unconditional_puts().len(), 0);
+        let lost = circle
+            .s3
+            .requests()
+            .iter()
+            .filter(|request| request.status == 412)
+            .count();
+        assert_eq!(lost, 1);
+        let file = circle.s3.read(&circle.s3.keys()[0]);
+        assert_eq!(PARTICIPANTS.decode(file.clone()).unwrap().rows.len(), 20);
+        files.push(file.len());
+    }
+    assert_eq!(files[0], files[1]);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_people_fit_into_128_megabytes_of_data() {
+    // Where the limit cannot be set, the function does not start, and the test fails.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let limited = folder.path().join("bootstrap");
+    let bootstrap = env!("CARGO_BIN_EXE_ivs-attendance");
+    let script = format!("#!/bin/sh\nulimit -d 131072 || exit 1\nexec '{bootstrap}'\n");
+    std::fs::write(&limited, script).unwrap();
+    std::fs::set_permissions(
+        &limited,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let circle = Circle::start(&limited, parent, CircleSettings::default().with(&QUICK))
+        .await
+        .unwrap();
+    circle.ivs.world().quota = Quota::Off;
+    circle
+        .ivs
+        .world()
+        .put(&stage(0), &session(0), ended(100_000, 61));
+    let report = circle
+        .invoke(request(&stage(0), &session(0)))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (&report["participants"], &report["calls"]),
+        (&json!(100_000), &json!(1001))
+    );
 }

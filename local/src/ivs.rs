@@ -69,6 +69,17 @@ impl Ivs {
         lock(&self.shared)
     }
 
+    /// Waits until an operation was called so often.
+    ///
+    /// # Panics
+    /// Never: the value holds what it waits for.
+    pub async fn until_called(&self, operation: &str, times: usize) {
+        let mut called = self.world().called.subscribe();
+        while self.count(operation) < times {
+            called.changed().await.expect("the sender lives");
+        }
+    }
+
     /// How often an operation was called so far.
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
@@ -102,6 +113,8 @@ async fn answer(
             status: answer.status_sent(&faults),
             faults: faults.clone(),
         });
+        let calls = world.calls.len();
+        world.called.send_replace(calls);
         (answer, faults)
     };
     answer.send(&faults).await

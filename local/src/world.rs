@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use tokio::sync::watch;
+
 use crate::faults::{Fault, Kind, When};
 use crate::listing::Walk;
 use crate::quota::Used;
@@ -27,6 +29,8 @@ pub struct World {
     pub sick_stages: BTreeSet<String>,
     /// Every request so far.
     pub calls: Vec<Call>,
+    /// Says how many there are.
+    pub(crate) called: watch::Sender<usize>,
     ends_shown: BTreeMap<(String, String), Instant>,
     pub(crate) walks: HashMap<String, Walk>,
     pub(crate) used: HashMap<String, Used>,
@@ -110,6 +114,7 @@ impl World {
             faults: Vec::new(),
             sick_stages: BTreeSet::new(),
             calls: Vec::new(),
+            called: watch::Sender::new(0),
             ends_shown: BTreeMap::new(),
             walks: HashMap::new(),
             used: HashMap::new(),
