@@ -23,6 +23,10 @@ serve: $(TOOLS) ## The local stack, kept up for events by hand
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local serve .local/serve
 
+bench: ## What the quota of IVS costs, measured: some 5 minutes
+	@cargo build --workspace --locked
+	@target/debug/ivs-attendance-local bench target/debug/ivs-attendance .local/bench
+
 test: $(TOOLS) ## All tests: units, and the real binary on the local stack
 	cargo test --workspace --locked
 
@@ -51,4 +55,4 @@ $(TOOLS): requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.PHONY: help run serve test check build deploy
+.PHONY: help run serve bench test check build deploy

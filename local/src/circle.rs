@@ -76,11 +76,11 @@ pub struct Circle {
     pub work: Mapping,
     pub sweeps: Mapping,
     timeout: Duration,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl Circle {
-    /// Starts everything in a folder of its own below `parent`.
+    /// Starts everything in a folder of its own below `parent`, which goes with the value.
     ///
     /// # Errors
     /// When a server cannot be started.
@@ -89,9 +89,23 @@ impl Circle {
         parent: &Path,
         settings: CircleSettings,
     ) -> io::Result<Self> {
-        let folder = tempfile::tempdir_in(parent)?;
+        let own = tempfile::tempdir_in(parent)?;
+        let mut circle = Self::start_in(bootstrap, own.path(), settings).await?;
+        circle._folder = Some(own);
+        Ok(circle)
+    }
+
+    /// Starts everything in a folder, which stays.
+    ///
+    /// # Errors
+    /// When a server cannot be started.
+    pub async fn start_in(
+        bootstrap: &Path,
+        folder: &Path,
+        settings: CircleSettings,
+    ) -> io::Result<Self> {
         let ivs = Ivs::start(REGION).await?;
-        let s3 = S3::start(&folder.path().join("s3"), BUCKET).await?;
+        let s3 = S3::start(&folder.join("s3"), BUCKET).await?;
         let sqs = Sqs::start().await?;
         let CircleSettings {
             visibility_timeout,
@@ -131,7 +145,7 @@ impl Circle {
             all.insert(name.to_owned(), value.to_owned());
         }
         all.extend(settings.variables);
-        let logs: PathBuf = folder.path().join("logs");
+        let logs: PathBuf = folder.join("logs");
         std::fs::create_dir_all(&logs)?;
         let pool = Arc::new(Pool::new(
             bootstrap.to_owned(),
@@ -159,7 +173,7 @@ impl Circle {
             s3,
             sqs,
             pool,
-            _folder: folder,
+            _folder: None,
         })
     }
 

@@ -4,6 +4,7 @@
 //!
 //! Everything listens on a free port of the loopback address, and ends with the value.
 
+pub mod bench;
 pub mod circle;
 #[cfg(test)]
 mod client;

@@ -1,5 +1,6 @@
-//! `make run` and `make serve`: the function at work on the files in `events/`, on this machine.
+//! `make run`, `make serve`, `make bench`: the function at work on the files in `events/`, on this machine.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,12 +12,16 @@ use arrow::datatypes::{DataType, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches;
 use chrono::Utc;
+use ivs_attendance_local::bench::bench;
+use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
+use ivs_attendance_local::queues::QueueSettings;
 use ivs_attendance_local::s3::S3;
-use ivs_attendance_local::{BUCKET, REGION, Stack, scene, variables};
+use ivs_attendance_local::scene::{self, event};
+use ivs_attendance_local::sqs::Sqs;
+use ivs_attendance_local::{BUCKET, REGION, variables};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::Value;
 
 /// The files in the order in which they are sent, what each shows, and what must come back: an outcome, an error type,
 /// or of a batch the number of messages that failed.
@@ -70,7 +75,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match arguments[..] {
         ["run", bootstrap, folder] => run(Path::new(bootstrap), &fresh(folder)?).await,
         ["serve", folder] => serve(&fresh(folder)?).await,
-        _ => Err("usage: ivs-attendance-local run BOOTSTRAP FOLDER | serve FOLDER".into()),
+        ["bench", bootstrap, folder] => bench(Path::new(bootstrap), &fresh(folder)?).await,
+        _ => Err("usage: ivs-attendance-local run BOOTSTRAP FOLDER | serve FOLDER | bench BOOTSTRAP FOLDER".into()),
     }
 }
 
@@ -92,22 +98,26 @@ fn fresh(folder: &str) -> Result<PathBuf, Box<dyn Error>> {
     Ok(folder)
 }
 
-fn event(name: &str) -> Result<Value, Box<dyn Error>> {
-    let path = format!("events/{name}.json");
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    Ok(serde_json::from_str(&text)?)
+/// Prints the log lines that were not there before.
+fn show_new_lines(circle: &Circle, shown: &mut HashSet<String>) {
+    for line in circle.pool.printed().lines() {
+        if shown.insert(line.to_owned()) {
+            println!("   log     {line}");
+        }
+    }
 }
 
 async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let mut stack = Stack::start(bootstrap, folder, &[]).await?;
-    scene::set(&mut stack.ivs.world(), Utc::now());
+    let circle = Circle::start_in(bootstrap, folder, CircleSettings::default()).await?;
+    scene::set(&mut circle.ivs.world(), Utc::now());
+    let mut shown = HashSet::new();
     for (name, meaning, expected) in DELIVERIES {
         println!("\n── events/{name}.json ── {meaning}");
-        let lines_before = stack.function.printed().lines().count();
-        let answer = stack.invoke(event(name)?).await;
-        for line in stack.function.printed().lines().skip(lines_before) {
-            println!("   log     {line}");
-        }
+        let answer = circle
+            .invoke(event(name))
+            .await
+            .map_err(|died| died.to_string())?;
+        show_new_lines(&circle, &mut shown);
         let came = match &answer {
             Answer::Ok(report) => {
                 println!("   answer  {report}");
@@ -130,11 +140,18 @@ async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
         }
     }
 
+    println!(
+        "\n── a tick of the schedule ── the sweep finds what no event told of, and the queue brings it"
+    );
+    circle.tick();
+    circle.until_quiet(Duration::from_mins(1)).await?;
+    show_new_lines(&circle, &mut shown);
+
     println!("\n── the lake, s3://{BUCKET}/");
     println!("   {:>8}  {:>5}  key", "bytes", "rows");
     let mut first = None;
-    for key in stack.s3.keys() {
-        let bytes = stack.s3.read(&key);
+    for key in circle.s3.keys() {
+        let bytes = circle.s3.read(&key);
         let size = bytes.len();
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()?;
         let batches = reader.collect::<Result<Vec<_>, _>>()?;
@@ -167,7 +184,7 @@ async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
         );
     }
     println!(
-        "\nEverything above is in {}: s3/ is the bucket, function.log what the function printed.",
+        "\nEverything above is in {}: s3/ is the bucket, logs/ what the function printed.",
         folder.display()
     );
     Ok(())
@@ -201,8 +218,28 @@ async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
     ivs.world().quota = Quota::Bucket;
     scene::set(&mut ivs.world(), Utc::now());
 
-    let mut settings: Vec<_> = variables(&ivs, &s3).into_iter().collect();
-    settings.push(("AWS_REGION".to_owned(), REGION.to_owned()));
+    let sqs = Sqs::start().await?;
+    let work = sqs.create(WORK, QueueSettings::default());
+    let sweeps = sqs.create(
+        SWEEPS,
+        QueueSettings {
+            fifo: true,
+            ..QueueSettings::default()
+        },
+    );
+
+    let mut settings: Vec<_> = variables(&ivs, &s3)
+        .into_iter()
+        .filter(|(name, _)| name != "QUEUE_URL")
+        .collect();
+    for (name, value) in [
+        ("AWS_REGION", REGION),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url()),
+        ("QUEUE_URL", &work),
+        ("SWEEP_QUEUE_URL", &sweeps),
+    ] {
+        settings.push((name.to_owned(), value.to_owned()));
+    }
     settings.sort();
     let file = folder.join("env");
     let lines: String = settings

@@ -23,6 +23,8 @@ pub fn set(world: &mut World, now: DateTime<Utc>) {
         ("Live5taGe0Nn", "st-L1vE0aQw5rT2y", 7, false),
         ("Em7tyStage00", "st-0Nob0dyJ01ned", 0, true),
         ("Webinar0Stge", "st-W3b1narAbcdE4", 120, true),
+        // Nobody published, so no event tells of it.
+        ("Qu1etStage00", "st-Qu1etSess1on0", 2, true),
     ] {
         let session = Session {
             start_time: Some(start),
