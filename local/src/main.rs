@@ -256,7 +256,7 @@ async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
     );
     println!("\nIn a second terminal, start the function:\n");
     println!(
-        "  .venv/bin/cargo-lambda lambda watch --env-file {}",
+        "  .venv/bin/cargo-lambda lambda watch --invoke-address 127.0.0.1 --env-file {}",
         file.display()
     );
     println!("\nIn a third, send it what you like:\n");
