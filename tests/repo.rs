@@ -331,6 +331,37 @@ fn the_policy_allows_what_the_code_calls_and_no_more() {
 }
 
 #[test]
+fn the_role_and_the_table_mean_the_keys_that_the_code_writes() {
+    let template = template();
+    let policy = &properties(&template, "FunctionRole")["Policies"][0]["PolicyDocument"];
+    let statements = policy["Statement"].as_array().unwrap();
+    let objects = statements
+        .iter()
+        .find(|statement| statement["Sid"] == "ObjectsReadWrite")
+        .unwrap();
+    let resources = objects["Resource"].as_array().unwrap().iter();
+    let arns: Vec<_> = resources
+        .map(|resource| resource["Fn::Sub"][0].as_str().unwrap())
+        .collect();
+    let bucket = "arn:${AWS::Partition}:s3:::${LakeBucket}/${Prefix}";
+    assert_eq!(
+        arns,
+        [
+            format!("{bucket}participants/*"),
+            format!("{bucket}failed/*")
+        ]
+    );
+
+    let table = &properties(&template, "ParticipantsTable")["TableInput"];
+    let location = &table["Parameters"]["storage.location.template"]["Fn::Sub"][0];
+    assert_eq!(
+        location,
+        "s3://${LakeBucket}/${Prefix}participants/dt=${!dt}/"
+    );
+    assert_eq!(table["Parameters"]["projection.dt.format"], "yyyy-MM-dd");
+}
+
+#[test]
 fn the_schedule_asks_for_a_sweep_one_at_a_time() {
     let template = template();
     let target = &properties(&template, "SweepRule")["Targets"][0];
