@@ -6,6 +6,7 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
@@ -21,8 +22,6 @@ use crate::reconcile::Reconciler;
 use crate::session::SessionRef;
 use crate::sweep::{Sweep, Sweeper};
 
-/// The last receive before a message goes to the dead-letter queue: `maxReceiveCount` in the template.
-pub const MOST_RECEIVES: u32 = 5;
 /// A batch of fewer sessions is not worth a list of stages.
 const FEW_SESSIONS: usize = 5;
 
@@ -54,10 +53,14 @@ impl Batch<'_> {
     /// Does the work of all messages, and gives the ids of those that failed.
     pub async fn run(&self, messages: Vec<Message>) -> Value {
         let mut failed = BTreeSet::new();
-        let (tasks, sweeps) = sort_out(messages, &mut failed);
+        let (mut tasks, sweeps) = sort_out(messages, &mut failed);
+        // What came back has the whole of the time: a large session must not fail for its place in a batch.
+        tasks.sort_by_key(|task| {
+            Reverse(task.messages.iter().map(|message| message.receives).max())
+        });
         let live = self.live_among(&tasks).await;
         let mut not_begun = Vec::new();
-        for task in tasks {
+        for (place, task) in tasks.into_iter().enumerate() {
             if self.deadline.has_passed() {
                 not_begun.extend(task.messages);
                 continue;
@@ -70,30 +73,32 @@ impl Batch<'_> {
                     self.reconciler
                         .reconcile(&task.request, known_live, now, self.deadline),
                 );
-            if let Err(failure) = done.await {
-                for message in &task.messages {
-                    fail(
-                        &mut failed,
-                        &message.id,
-                        Some(&task.request.session),
-                        &failure,
-                    );
+            match done.await {
+                Ok(_) => {}
+                // It had only what the others left of the time.
+                Err(Error::OutOfTime { .. }) if place > 0 => not_begun.extend(task.messages),
+                Err(failure) => {
+                    for message in &task.messages {
+                        fail(
+                            &mut failed,
+                            &message.id,
+                            Some(&task.request.session),
+                            &failure,
+                        );
+                    }
+                    self.mark(&task.request.session, &failure).await;
                 }
-                self.mark(&task, &failure).await;
-            }
-        }
-        for (message, sweep) in sweeps {
-            if self.deadline.has_passed() {
-                not_begun.push(message);
-                continue;
-            }
-            if let Err(failure) =
-                Box::pin(self.sweeper.sweep(&sweep, (self.clock)(), self.deadline)).await
-            {
-                fail(&mut failed, &message.id, None, &failure);
             }
         }
         self.send_anew(not_begun, &mut failed).await;
+        for (message, sweep) in sweeps {
+            let sweeping = self
+                .sweeper
+                .sweep_from_queue(&sweep, (self.clock)(), self.deadline);
+            if let Err(failure) = Box::pin(sweeping).await {
+                fail(&mut failed, &message.id, None, &failure);
+            }
+        }
         let failures: Vec<_> = failed
             .iter()
             .map(|id| json!({ "itemIdentifier": id }))
@@ -101,17 +106,22 @@ impl Batch<'_> {
         json!({ "batchItemFailures": failures })
     }
 
-    /// The sessions of the batch that the list of stages shows to be live. Reads at most half as many pages as there
-    /// are sessions, so that it never costs much more than it saves; without it, each session is asked for itself.
+    /// The sessions of the batch's hints that the list of stages shows to be live. What was not hinted at was found to
+    /// have ended, or asked for by hand. Reads at most half as many pages as there are sessions, so that it never costs
+    /// much more than it saves; without it, each session is asked for itself.
     async fn live_among(&self, tasks: &[Task]) -> HashSet<SessionRef> {
         let mut live = HashSet::new();
-        if tasks.len() < FEW_SESSIONS {
+        let hints = tasks
+            .iter()
+            .map(|task| &task.request)
+            .filter(|request| request.hinted_at.is_some());
+        let named: HashSet<&SessionRef> = hints.map(|request| &request.session).collect();
+        if named.len() < FEW_SESSIONS {
             return live;
         }
-        let named: HashSet<&SessionRef> = tasks.iter().map(|task| &task.request.session).collect();
         let read = async {
             let mut pages = std::pin::pin!(self.reconciler.ivs.stages());
-            for _ in 0..tasks.len() / 2 {
+            for _ in 0..named.len() / 2 {
                 let Some(page) = pages.try_next().await? else {
                     break;
                 };
@@ -139,18 +149,11 @@ impl Batch<'_> {
         live
     }
 
-    /// Leaves a marker when a session fails at its last try, so that sweeps leave it out for a day.
-    async fn mark(&self, task: &Task, failure: &Error) {
-        if !task
-            .messages
-            .iter()
-            .any(|message| message.receives >= MOST_RECEIVES)
-        {
-            return;
-        }
+    /// Leaves a marker of a session that failed, so that sweeps leave it to the redelivery of its message, and after the
+    /// last one out for a day.
+    async fn mark(&self, session: &SessionRef, failure: &Error) {
         let marker =
             json!({ "error_type": failure.error_type(), "error": failure.chain() }).to_string();
-        let session = &task.request.session;
         let put = self.reconciler.lake.put_failed(session, marker);
         if let Err(failure) = self
             .deadline

@@ -89,8 +89,8 @@ pub struct ListedSession {
 }
 
 impl Ivs {
-    /// A client that starts each operation at most once in `interval`, but the two lists of a sweep once in
-    /// `sweep_interval`.
+    /// A client that starts each operation at most once in `interval`, but ListStageSessions, which
+    /// only the one sweep calls, once in `sweep_interval`.
     #[must_use]
     pub fn new(
         config: &SdkConfig,
@@ -98,10 +98,7 @@ impl Ivs {
         interval: Duration,
         sweep_interval: Duration,
     ) -> Self {
-        let own = [
-            (LIST_STAGES, sweep_interval),
-            (LIST_STAGE_SESSIONS, sweep_interval),
-        ];
+        let own = [(LIST_STAGE_SESSIONS, sweep_interval)];
         let pace = Arc::new(Pace::new(interval, &own));
         let http_client = PacedHttpClient {
             client: http_client,

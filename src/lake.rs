@@ -5,7 +5,7 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>). What an object holds is not known
 //! here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -230,63 +230,32 @@ impl Lake {
         }
     }
 
-    /// The keys of a table's objects from a day on, with the time at which each was last written.
+    /// When each of these objects was last written, if it is there. They are looked for in one listing, from the first
+    /// key to the last; nothing is kept of what lies between.
     ///
     /// # Errors
     /// As [`Lake::look`], but of a bucket.
-    pub async fn list_from(
+    pub async fn list(
         &self,
-        table: &str,
-        day: NaiveDate,
-    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
-        let prefix = format!("{}{table}/", self.prefix);
-        let start_after = format!("{prefix}dt={day}");
-        self.list(prefix, Some(start_after)).await
-    }
-
-    /// The key of the marker of a session that failed for good.
-    #[must_use]
-    pub fn failed_key(&self, session: &SessionRef) -> String {
-        format!(
-            "{}{FAILED}/{}_{}",
-            self.prefix,
-            session.stage_arn.stage_id(),
-            session.session_id
-        )
-    }
-
-    /// The keys of all such markers, with the time at which each was last written.
-    ///
-    /// # Errors
-    /// As [`Lake::list_from`].
-    pub async fn list_failed(&self) -> Result<HashMap<String, DateTime<Utc>>, Error> {
-        self.list(format!("{}{FAILED}/", self.prefix), None).await
-    }
-
-    /// Puts the marker of a session that failed for good, or writes it anew. Of two at once one is enough.
-    ///
-    /// # Errors
-    /// As [`Lake::put`].
-    pub async fn put_failed(&self, session: &SessionRef, marker: String) -> Result<(), Error> {
-        let key = self.failed_key(session);
-        let over = self.look(&key).await?.and_then(|seen| seen.etag);
-        let (bytes, metadata) = (marker.into_bytes(), HashMap::new());
-        let file = File {
-            bytes,
-            content_type: "application/json",
-            metadata,
-        };
-        self.put(&key, file, over.as_deref()).await?;
-        Ok(())
-    }
-
-    async fn list(
-        &self,
-        prefix: String,
-        start_after: Option<String>,
+        keys: BTreeSet<String>,
     ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
         const OPERATION: &str = "ListObjectsV2";
         let mut written = HashMap::new();
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+            return Ok(written);
+        };
+        let folder = |key: &str| {
+            key.rsplit_once('/')
+                .map_or(String::new(), |(folder, _)| format!("{folder}/"))
+        };
+        // All keys of a listing have the table's folder in common, and begin behind the folder of the first.
+        let prefix: String = first
+            .chars()
+            .zip(last.chars())
+            .take_while(|(a, b)| a == b)
+            .map(|(a, _)| a)
+            .collect();
+        let (prefix, start_after) = (folder(&prefix), folder(first));
         let mut token: Option<String> = None;
         loop {
             let request = self
@@ -295,12 +264,13 @@ impl Lake {
                 .bucket(&self.bucket)
                 .prefix(&prefix);
             let request = request
-                .set_start_after(start_after.clone())
+                .start_after(&start_after)
                 .set_continuation_token(token.clone());
             let answer = request
                 .send()
                 .await
                 .map_err(|error| self.failure(OPERATION, &prefix, error))?;
+            let mut behind = false;
             for object in answer.contents.unwrap_or_default() {
                 let missing = || {
                     self.fault(
@@ -312,9 +282,12 @@ impl Lake {
                 };
                 let key = object.key.ok_or_else(missing)?;
                 let last_modified = object.last_modified.and_then(utc).ok_or_else(missing)?;
-                written.insert(key, last_modified);
+                behind |= key > *last;
+                if keys.contains(&key) {
+                    written.insert(key, last_modified);
+                }
             }
-            if !answer.is_truncated.unwrap_or(false) {
+            if behind || !answer.is_truncated.unwrap_or(false) {
                 return Ok(written);
             }
             // A list cut short would send every session behind the cut into the queue again.
@@ -330,6 +303,34 @@ impl Lake {
                 )
             })?);
         }
+    }
+
+    /// The key of the marker of a session that failed.
+    #[must_use]
+    pub fn failed_key(&self, session: &SessionRef) -> String {
+        format!(
+            "{}{FAILED}/{}_{}",
+            self.prefix,
+            session.stage_arn.stage_id(),
+            session.session_id
+        )
+    }
+
+    /// Puts the marker of a session that failed, or writes it anew. Of two at once one is enough.
+    ///
+    /// # Errors
+    /// As [`Lake::put`].
+    pub async fn put_failed(&self, session: &SessionRef, marker: String) -> Result<(), Error> {
+        let key = self.failed_key(session);
+        let over = self.look(&key).await?.and_then(|seen| seen.etag);
+        let (bytes, metadata) = (marker.into_bytes(), HashMap::new());
+        let file = File {
+            bytes,
+            content_type: "application/json",
+            metadata,
+        };
+        self.put(&key, file, over.as_deref()).await?;
+        Ok(())
     }
 
     /// An error of this lake that is not S3's.

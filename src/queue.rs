@@ -28,6 +28,10 @@ const CALLS_AT_ONCE: usize = 4;
 /// How often the entries that a call left out are sent again.
 const MOST_ROUNDS: usize = 4;
 
+const VISIBLE: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessages;
+const IN_FLIGHT: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+const DELAYED: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+
 const SEND_MESSAGE: &str = "SendMessage";
 const SEND_MESSAGE_BATCH: &str = "SendMessageBatch";
 const GET_QUEUE_ATTRIBUTES: &str = "GetQueueAttributes";
@@ -64,29 +68,37 @@ impl Queue {
     /// # Errors
     /// [`Error::AccessDenied`] or [`Error::QueueSend`].
     pub async fn depth(&self) -> Result<usize, Error> {
-        const COUNTS: [QueueAttributeName; 2] = [
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        ];
+        self.count([VISIBLE, IN_FLIGHT]).await
+    }
+
+    /// The messages behind the one that is being worked on: the visible ones and those delayed. The counts lag.
+    ///
+    /// # Errors
+    /// As [`Queue::depth`].
+    pub async fn waiting(&self) -> Result<usize, Error> {
+        self.count([VISIBLE, DELAYED]).await
+    }
+
+    async fn count(&self, names: [QueueAttributeName; 2]) -> Result<usize, Error> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request
-            .set_attribute_names(Some(COUNTS.to_vec()))
+            .set_attribute_names(Some(names.to_vec()))
             .send()
             .await;
         let answer = answer.map_err(|error| self.failure(GET_QUEUE_ATTRIBUTES, error))?;
         let attributes = answer.attributes.unwrap_or_default();
-        COUNTS.iter().try_fold(0, |depth, name| {
+        names.iter().try_fold(0, |sum, name| {
             let count = attributes
                 .get(name)
                 .and_then(|count| count.parse::<usize>().ok());
-            let count = count.ok_or_else(|| {
+            let missing = || {
                 self.fault(
                     GET_QUEUE_ATTRIBUTES,
                     &format!("the answer has no {name}"),
                     None,
                 )
-            })?;
-            Ok(depth + count)
+            };
+            Ok(sum + count.ok_or_else(missing)?)
         })
     }
 

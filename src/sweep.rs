@@ -4,7 +4,6 @@
 //! queue of work, newest end first, and only tops that queue up, so that a new session waits behind a bounded amount of
 //! history. What it does not get to, the next one does. It keeps no state: what is done is seen in S3.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +11,7 @@ use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -20,7 +19,7 @@ use crate::ivs::{Ivs, ListedSession};
 use crate::lake::Lake;
 use crate::queue::Queue;
 use crate::reconcile::due;
-use crate::session::{EndedSession, SessionRef, StageArn};
+use crate::session::{Rule, SessionRef, StageArn};
 use crate::table::PARTICIPANTS;
 
 /// However full the queue is, so much a sweep may add: a full queue of failures must not shut new sessions out.
@@ -103,6 +102,41 @@ struct Listed {
 }
 
 impl Sweeper {
+    /// Does what a message of a sweep asks for. A tick of the schedule gives way if anything waits behind it: the last
+    /// one sweeps, so that rounds do not pile up where one takes longer than a tick. And it never comes back: its
+    /// failure is logged, the next tick tries again, and a message that comes back would hold up the queue.
+    ///
+    /// # Errors
+    /// As [`Sweeper::sweep`], of a sweep that nothing repeats.
+    pub async fn sweep_from_queue(
+        &self,
+        sweep: &Sweep,
+        now: DateTime<Utc>,
+        deadline: &Deadline,
+    ) -> Result<(), Error> {
+        let tick = *sweep == Sweep::default();
+        if tick
+            && deadline
+                .put("GetQueueAttributes", "the sweep", self.sweeps.waiting())
+                .await?
+                > 0
+        {
+            info!("the tick gives way to what waits behind it");
+            return Ok(());
+        }
+        match self.sweep(sweep, now, deadline).await {
+            Err(failure) if tick => {
+                error!(
+                    error_type = failure.error_type(),
+                    error = failure.chain(),
+                    "the sweep failed"
+                );
+                Ok(())
+            }
+            result => result.map(|_| ()),
+        }
+    }
+
     /// Sweeps as of `now`, before `deadline`, and logs one line about it, and one for each stage that failed.
     ///
     /// # Errors
@@ -115,8 +149,13 @@ impl Sweeper {
     ) -> Result<Report, Error> {
         let (began, calls_before) = (Instant::now(), self.ivs.calls());
         let mut report = Report::default();
-        if self.must_wait(sweep).await? {
-            self.send_on(sweep, now).await?;
+        if deadline
+            .put("GetQueueAttributes", "the sweep", self.must_wait(sweep))
+            .await?
+        {
+            deadline
+                .put("SendMessage", "the sweep", self.send_on(sweep, now))
+                .await?;
             info!("the rewrite waits for the queue to empty");
             return Ok(report);
         }
@@ -133,21 +172,37 @@ impl Sweeper {
         if sweep.dry_run {
             report.after.clone_from(&listed.cut_after);
         } else {
-            let depth = self.work.depth().await?;
+            let depth = deadline
+                .put("GetQueueAttributes", "the sweep", self.work.depth())
+                .await?;
             let room = self
                 .queue_at_most
                 .saturating_sub(depth)
                 .max(ENQUEUE_AT_LEAST);
-            let bodies: Vec<_> = found
-                .iter()
-                .take(room)
+            let bodies: Vec<_> = portion(&found, room)
                 .map(|session| message(session, sweep))
                 .collect();
             report.enqueued = bodies.len();
             report.left -= bodies.len();
-            self.work.send(bodies).await?;
-            if let Some(next) = next(sweep, &report, listed.cut_after.clone()) {
-                self.send_on(&next, now).await?;
+            deadline
+                .put("SendMessageBatch", "the sweep", self.work.send(bodies))
+                .await?;
+            match next(sweep, &report, listed.cut_after.clone()) {
+                Some(next) => {
+                    deadline
+                        .put("SendMessage", "the sweep", self.send_on(&next, now))
+                        .await?
+                }
+                None if sweep.rewrite_before.is_some()
+                    && (report.left > 0 || report.failed > 0) =>
+                {
+                    warn!(
+                        left = report.left,
+                        failed = report.failed,
+                        "the rewrite ends with sessions left: it no longer gets on"
+                    );
+                }
+                None => {}
             }
         }
         report.calls = self.ivs.calls() - calls_before;
@@ -183,7 +238,10 @@ impl Sweeper {
     /// A further round of a rewrite takes its turn behind what the one before enqueued, which it would find again.
     async fn must_wait(&self, sweep: &Sweep) -> Result<bool, Error> {
         let further_round = sweep.left_before.is_some() && sweep.after.is_none() && !sweep.dry_run;
-        Ok(further_round && self.work.depth().await? > ENQUEUE_AT_LEAST)
+        Ok(
+            further_round
+                && self.work.depth().await? > ENQUEUE_AT_LEAST.max(self.queue_at_most / 4),
+        )
     }
 
     /// Lists the sessions of each stage, in the order of the ARNs, for as long as there is time: at least of one.
@@ -228,28 +286,33 @@ impl Sweeper {
                         resource: stage.to_string(),
                     }),
                 };
-            match sessions.and_then(|sessions| named(stage, sessions)) {
-                Ok(sessions) => listed.sessions.extend(sessions),
-                Err(failure) => {
-                    let (error_type, chain) = (failure.error_type(), failure.chain());
-                    error!(
-                        stage_arn = stage.as_str(),
-                        error_type,
-                        error = chain,
-                        "the stage could not be swept"
-                    );
-                    report.failed += 1;
-                    if report.failed_stages.len() < MOST_STAGES_NAMED {
-                        report.failed_stages.push(stage.clone());
-                    }
-                    listed.last_failure = Some(failure);
+            let failure = match sessions {
+                Ok(sessions) => {
+                    let (sessions, odd) = named(stage, sessions);
+                    listed.sessions.extend(sessions);
+                    odd
                 }
+                Err(failure) => Some(failure),
+            };
+            if let Some(failure) = failure {
+                let (error_type, chain) = (failure.error_type(), failure.chain());
+                error!(
+                    stage_arn = stage.as_str(),
+                    error_type,
+                    error = chain,
+                    "the stage could not be swept"
+                );
+                report.failed += 1;
+                if report.failed_stages.len() < MOST_STAGES_NAMED {
+                    report.failed_stages.push(stage.clone());
+                }
+                listed.last_failure = Some(failure);
             }
         }
         Ok(listed)
     }
 
-    /// Of the ended sessions those that are to be enqueued, newest end first.
+    /// Of the ended sessions those that are to be enqueued: the missing ones, then those due, each newest end first.
     async fn missing_or_due(
         &self,
         sweep: &Sweep,
@@ -272,30 +335,30 @@ impl Sweeper {
         if ended.is_empty() {
             return Ok(Vec::new());
         }
-        let oldest = ended.iter().filter_map(|(_, start, _)| *start).min();
-        let objects = match oldest {
-            Some(oldest) => {
-                self.lake
-                    .list_from(PARTICIPANTS.name, oldest.date_naive())
-                    .await?
-            }
-            None => HashMap::new(),
+        let key = |name: &SessionRef, start_time: DateTime<Utc>| {
+            self.lake
+                .key(PARTICIPANTS.name, start_time.date_naive(), name)
         };
-        let markers = self.lake.list_failed().await?;
+        let keys = ended
+            .iter()
+            .filter_map(|(_, start, name)| Some(key(name, (*start)?)))
+            .collect();
+        let objects = self.lake.list(keys).await?;
+        let markers = self
+            .lake
+            .list(
+                ended
+                    .iter()
+                    .map(|(_, _, name)| self.lake.failed_key(name))
+                    .collect(),
+            )
+            .await?;
 
         ended.sort_by(|a, b| b.cmp(a));
-        let mut found = Vec::new();
+        let (mut missing, mut again) = (Vec::new(), Vec::new());
         for (end_time, start_time, name) in ended {
-            let key = start_time.map(|start_time| {
-                let session = EndedSession {
-                    name: name.clone(),
-                    start_time,
-                    end_time,
-                };
-                self.lake.key(PARTICIPANTS.name, session.day(), &name)
-            });
             // Without a start there is no key, and so no object: the session fails where it is worked on.
-            let written = key.and_then(|key| objects.get(&key).copied());
+            let written = start_time.and_then(|start| objects.get(&key(&name, start)).copied());
             if due(
                 end_time,
                 written,
@@ -320,10 +383,16 @@ impl Sweeper {
             if failed.is_some_and(fresh) {
                 report.failing += 1;
             } else {
-                found.push(name);
+                (if written.is_none() {
+                    &mut missing
+                } else {
+                    &mut again
+                })
+                .push(name);
             }
         }
-        Ok(found)
+        missing.append(&mut again);
+        Ok(missing)
     }
 
     async fn send_on(&self, sweep: &Sweep, now: DateTime<Utc>) -> Result<(), Error> {
@@ -333,37 +402,41 @@ impl Sweeper {
     }
 }
 
-/// The sessions by their whole names.
+/// What there is room for: half of it from the newest end, half from the oldest, so that neither a new session waits
+/// behind the history nor the history for ever behind new ones.
+fn portion(found: &[SessionRef], room: usize) -> impl Iterator<Item = &SessionRef> {
+    let room = room.min(found.len());
+    let (newest, oldest) = (room - room / 2, found.len() - room / 2);
+    found[..newest].iter().chain(&found[oldest..])
+}
+
+/// The sessions by their whole names, and the fault of the last one whose id is none.
 fn named(
     stage: &StageArn,
     sessions: Vec<ListedSession>,
-) -> Result<Vec<(SessionRef, ListedSession)>, Error> {
-    let named = sessions.into_iter().map(|session| {
-        let session_id = session
-            .session_id
-            .parse()
-            .map_err(|rule: crate::session::Rule| {
-                Error::invalid(
-                    "sessionId",
-                    &session.session_id,
-                    format!("{rule}, but ListStageSessions of {stage} gave it"),
-                )
-            })?;
-        Ok((
-            SessionRef {
-                stage_arn: stage.clone(),
-                session_id,
-            },
-            session,
-        ))
-    });
-    let mut named = named.collect::<Result<Vec<_>, Error>>()?;
+) -> (Vec<(SessionRef, ListedSession)>, Option<Error>) {
+    let (mut named, mut odd) = (Vec::new(), None);
+    for session in sessions {
+        match session.session_id.parse() {
+            Ok(session_id) => named.push((
+                SessionRef {
+                    stage_arn: stage.clone(),
+                    session_id,
+                },
+                session,
+            )),
+            Err(Rule(rule)) => {
+                let rule = format!("{rule}, but ListStageSessions of {stage} gave it");
+                odd = Some(Error::invalid("sessionId", &session.session_id, rule));
+            }
+        }
+    }
     // A list may name a session twice, once live and once ended; the one that has ended counts.
     named.sort_by(|(a, first), (b, second)| {
         a.cmp(b).then_with(|| second.end_time.cmp(&first.end_time))
     });
     named.dedup_by(|(a, _), (b, _)| a == b);
-    Ok(named)
+    (named, odd)
 }
 
 /// A session as a message of work.
@@ -387,7 +460,7 @@ fn next(sweep: &Sweep, report: &Report, cut_after: Option<StageArn>) -> Option<S
         });
     }
     let shrinks = sweep.left_before.is_none_or(|before| left < before);
-    let goes_on = sweep.rewrite_before.is_some() && left > 0 && shrinks;
+    let goes_on = sweep.rewrite_before.is_some() && (left > 0 || report.failed > 0) && shrinks;
     goes_on.then(|| Sweep {
         after: None,
         left: None,

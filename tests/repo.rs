@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use ivs_attendance::batch::MOST_RECEIVES;
 use ivs_attendance::config::Config;
 use ivs_attendance::event::{self, Payload, Work};
 use ivs_attendance::queue::SWEEP_GROUP;
@@ -214,10 +213,7 @@ fn the_queues_numbers_fit_the_functions() {
     assert_eq!(number(&function["Timeout"]), 900);
     let window = number(&mapping["MaximumBatchingWindowInSeconds"]);
     assert!(number(&queue["VisibilityTimeout"]) > number(&function["Timeout"]) + window);
-    assert_eq!(
-        number(&queue["RedrivePolicy"]["maxReceiveCount"]),
-        u64::from(MOST_RECEIVES)
-    );
+    assert_eq!(number(&queue["RedrivePolicy"]["maxReceiveCount"]), 5);
     for resource in ["WorkQueue", "WorkDeadLetterQueue", "RuleDeadLetterQueue"] {
         assert_eq!(
             number(&properties(&template, resource)["MessageRetentionPeriod"]),

@@ -283,7 +283,7 @@ async fn sweeps_run_one_at_a_time_however_many_ticks_come() {
             .world()
             .put(&stage(number), &session(number), live());
     }
-    // A round takes a second; ticks come at once.
+    // A round takes a second; ticks come at once. Of those that wait the last one sweeps.
     for _ in 0..3 {
         circle.tick();
     }
@@ -294,9 +294,51 @@ async fn sweeps_run_one_at_a_time_however_many_ticks_come() {
     for pair in deliveries.windows(2) {
         assert!(
             pair[0].ended.as_ref().unwrap().0 <= pair[1].started,
-            "a round began before the last one's end"
+            "one began before the end of the last"
         );
     }
+    assert_eq!(circle.swept().len(), 1);
+}
+
+#[tokio::test]
+async fn ticks_give_way_to_a_round_that_goes_on() {
+    let settings = CircleSettings {
+        timeout: Duration::from_secs(3),
+        ..CircleSettings::default()
+    };
+    let circle = circle(settings.with(&[("SWEEP_CALLS_PER_SECOND", "10")])).await;
+    for number in 0..40 {
+        circle
+            .ivs
+            .world()
+            .put(&stage(number), &session(number), live());
+    }
+    circle.tick();
+    for calls in [5, 20] {
+        circle.ivs.until_called("ListStageSessions", calls).await;
+        circle.tick();
+    }
+    circle.until_quiet(PATIENCE).await.unwrap();
+    let mut asked: Vec<_> = {
+        let world = circle.ivs.world();
+        let calls = world
+            .calls
+            .iter()
+            .filter(|call| call.operation == "ListStageSessions");
+        calls
+            .map(|call| call.body["stageArn"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    asked.sort();
+    // A stage that was being listed when the time ran out is listed again by the next part.
+    let parts = circle.swept().len();
+    assert!(
+        parts > 1 && asked.len() <= 40 + parts,
+        "{} lists of 40 stages in {parts} parts",
+        asked.len()
+    );
+    asked.dedup();
+    assert_eq!(asked.len(), 40);
 }
 
 #[tokio::test]
@@ -414,7 +456,7 @@ async fn where_stages_cannot_be_listed_a_batch_asks_one_by_one() {
     }
     circle.ivs.world().denied.insert("ListStages".to_owned());
     let records: Vec<_> = (0..12)
-        .map(|n| message(&format!("m{n}"), &request(&stage(n), &session(n))))
+        .map(|n| message(&format!("m{n}"), &hint(&stage(n), &session(n), now())))
         .collect();
     let answer = circle
         .invoke(json!({ "Records": records }))
@@ -448,11 +490,30 @@ async fn sessions_that_always_fail_cost_one_round_a_day_and_hold_nothing_up() {
             .world()
             .put(&stage(1), &session(number), ended(1, 100));
     }
+    // Ticks come while the failed messages wait for their next try.
+    circle.tick();
+    let marked = |circle: &Circle| {
+        circle
+            .s3
+            .keys()
+            .iter()
+            .filter(|key| key.starts_with("failed/"))
+            .count()
+    };
+    circle
+        .sqs
+        .until(PATIENCE, |_| marked(&circle) == 10)
+        .await
+        .unwrap();
     for _ in 0..6 {
+        circle.tick();
+        circle.sqs.until_empty(&[SWEEPS], PATIENCE).await.unwrap();
+    }
+    while exported(&circle).len() < 50 {
         circle.tick();
         circle.until_quiet(PATIENCE).await.unwrap();
     }
-    assert_eq!(exported(&circle).len(), 50);
+    circle.until_quiet(PATIENCE).await.unwrap();
     assert_eq!(circle.sqs.depth(DEAD).all(), 10);
     let tries = |circle: &Circle| {
         let world = circle.ivs.world();
@@ -683,6 +744,115 @@ async fn a_sweep_that_cannot_know_anything_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_single_fault_of_a_list_hides_no_session() {
+    for kind in [
+        Kind::Throttle429,
+        Kind::Error500,
+        Kind::Html503,
+        Kind::ResetWithin,
+        Kind::BrokenJson,
+        Kind::EmptyBody,
+        Kind::TokenExpired,
+        Kind::EmptyPageFirst,
+    ] {
+        for (operation, call) in [("ListStages", 2), ("ListStageSessions", 2)] {
+            let circle = quick(&[]).await;
+            // Two pages of stages, and of one stage two pages of sessions.
+            for number in 0..120 {
+                circle
+                    .ivs
+                    .world()
+                    .put(&stage(number), &session(number), live());
+                circle
+                    .ivs
+                    .world()
+                    .put(&stage(0), &session(1000 + number), ended(1, 5));
+            }
+            circle.ivs.world().fault(operation, When::Nth(call), kind);
+            let report = sweep(&circle, json!({ "dry_run": true })).await;
+            let found = (
+                &report["stages"],
+                &report["live"],
+                &report["missing"],
+                &report["failed"],
+            );
+            assert_eq!(
+                found,
+                (&json!(120), &json!(120), &json!(120), &json!(0)),
+                "{kind:?} of {operation}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_never_ends_is_an_error_of_its_stage_or_of_the_sweep() {
+    let circle = quick(&[]).await;
+    for number in 0..120 {
+        circle
+            .ivs
+            .world()
+            .put(&stage(number), &session(number), ended(1, 5));
+    }
+    circle
+        .ivs
+        .world()
+        .fault("ListStageSessions", When::From(2), Kind::TokenRepeated);
+    let report = sweep(&circle, json!({ "dry_run": true })).await;
+    assert_eq!(
+        (&report["stages"], &report["failed"], &report["missing"]),
+        (&json!(120), &json!(119), &json!(1))
+    );
+    assert_eq!(
+        report["failed_stages"].as_array().unwrap().len(),
+        20,
+        "the first of them"
+    );
+    circle
+        .ivs
+        .world()
+        .fault("ListStages", When::Always, Kind::TokensCycle);
+    let failure = circle
+        .invoke(json!({ "sweep": {} }))
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(failure.error_type, "BrokenPagination");
+    assert!(
+        failure.message.starts_with("ListStages for the account"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test]
+async fn a_tick_that_fails_does_not_come_back_to_hold_up_the_next() {
+    let circle = quick(&[]).await;
+    circle.ivs.world().put(&stage(0), &session(0), ended(1, 5));
+    circle
+        .ivs
+        .world()
+        .fault("ListStages", When::UpTo(1), Kind::AccessDenied);
+    circle.tick();
+    circle.until_quiet(PATIENCE).await.unwrap();
+    let failed = circle
+        .pool
+        .log_lines()
+        .into_iter()
+        .filter(|line| line["message"] == "the sweep failed");
+    assert_eq!(
+        failed
+            .map(|line| line["error_type"].clone())
+            .collect::<Vec<_>>(),
+        ["AccessDenied"]
+    );
+    assert_eq!(circle.sweeps.deliveries().len(), 1);
+    circle.tick();
+    circle.until_quiet(PATIENCE).await.unwrap();
+    assert_eq!(exported(&circle).len(), 1);
+}
+
+#[tokio::test]
 async fn a_rewrite_goes_on_by_itself_until_every_file_is_written_anew() {
     let circle = quick(&[("QUEUE_AT_MOST", "40")]).await;
     for number in 0..120 {
@@ -750,7 +920,7 @@ async fn a_process_killed_at_work_loses_nothing() {
 
 #[tokio::test]
 async fn files_of_an_older_schema_are_rewritten_once_and_keep_their_rows() {
-    let circle = quick(&[]).await;
+    let circle = quick(&[("QUEUE_AT_MOST", "100")]).await;
     for number in 0..300 {
         let mut what = ended(2, 300);
         what.participants[0].ingest_configuration_arn = Some(format!("arn:{number}"));
@@ -759,10 +929,11 @@ async fn files_of_an_older_schema_are_rewritten_once_and_keep_their_rows() {
             .world()
             .put(&stage(number % 5), &session(number), what);
     }
-    circle.tick();
-    circle.until_quiet(PATIENCE).await.unwrap();
+    while circle.s3.keys().len() < 300 {
+        circle.tick();
+        circle.until_quiet(PATIENCE).await.unwrap();
+    }
     let keys = circle.s3.keys();
-    assert_eq!(keys.len(), 300);
 
     // As an older function wrote them: one column fewer, and one row of each that IVS does not list any more.
     let older = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
