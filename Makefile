@@ -12,6 +12,10 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/aws-sam
 export XDG_CACHE_HOME := $(CURDIR)/.local/cache
 TOOLED := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
+# What the operator's commands work on.
+STACK ?= ivs-attendance
+export STACK STAGE SESSION YES
+
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -50,9 +54,21 @@ deploy: $(TOOLS) ## Build and deploy into the AWS account of your credentials
 	$(TOOLED) sam build
 	$(TOOLED) sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
+sweep: ## On the deployed stack (STACK=…, as below): look at once for ended sessions that the lake lacks
+	@python3 tools/operate.py sweep
+
+backfill: ## What the lake lacks and how long that takes; then, if you agree (YES=1: unasked), the sweep
+	@python3 tools/operate.py backfill
+
+export: ## Ask for one session: STAGE=arn:… SESSION=st-…
+	@python3 tools/operate.py export
+
+redrive: ## Try the sessions in the dead-letter queue again
+	@python3 tools/operate.py redrive
+
 $(TOOLS): requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.PHONY: help run serve bench test check build deploy
+.PHONY: help run serve bench test check build deploy sweep backfill export redrive

@@ -382,6 +382,59 @@ fn the_schedule_asks_for_a_sweep_one_at_a_time() {
 }
 
 #[test]
+fn what_the_operators_commands_send_is_what_the_code_takes() {
+    let work = |name: &str| {
+        let file = std::fs::read_to_string(format!("events/{name}.json")).unwrap();
+        let payload = serde_json::from_str(&file).unwrap();
+        match event::parse(payload, "us-west-2", chrono::DateTime::UNIX_EPOCH) {
+            Ok(Payload::One(work)) => work,
+            other => panic!("events/{name}.json is {other:?}"),
+        }
+    };
+    assert!(matches!(work("sweep"), Work::Sweep(sweep) if sweep == Sweep::default()));
+    let dry_run = Sweep {
+        dry_run: true,
+        ..Sweep::default()
+    };
+    assert!(matches!(work("sweep-dry-run"), Work::Sweep(sweep) if sweep == dry_run));
+    assert!(
+        matches!(work("request"), Work::Session(request) if request.rewrite_before.is_none() && request.hinted_at.is_none())
+    );
+}
+
+#[test]
+fn the_operators_commands_find_what_they_look_for_in_the_template() {
+    let template = template();
+    let script = std::fs::read_to_string("tools/operate.py").unwrap();
+    for (call, section) in [
+        (".output(\"", "Outputs"),
+        (".watch(\"", "Outputs"),
+        (".parameter(\"", "Parameters"),
+        (".parameters.get(\"", "Parameters"),
+    ] {
+        let names: Vec<_> = script
+            .split(call)
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap())
+            .collect();
+        assert!(!names.is_empty(), "{call}");
+        for name in names {
+            assert!(
+                template[section][name].is_object(),
+                "{name} among the template's {section}"
+            );
+        }
+    }
+    let mapping = &properties(&template, "Function")["Events"]["Work"]["Properties"];
+    let concurrency = &mapping["ScalingConfig"]["MaximumConcurrency"];
+    assert!(script.contains(&format!("\nINVOCATIONS = {concurrency}\n")));
+    let most = &template["Parameters"]["QueueAtMost"]["MaxValue"];
+    assert!(script.contains(&format!("\nMOST_QUEUED = {most}\n")));
+    let delay = &properties(&template, "SweepQueue")["DelaySeconds"];
+    assert_eq!(delay, 60, "the minute that the script speaks of");
+}
+
+#[test]
 fn each_module_speaks_its_own_vocabulary() {
     let speakers: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("aws_sdk_ivsrealtime", &["ivs.rs"][..]),

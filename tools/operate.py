@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""The operator's commands on a deployed stack: sweep, backfill, export, redrive. The Makefile calls it.
+
+It works through the operator's own AWS CLI, finds the queues in the stack's outputs, and sends what lies in events/. It
+asks nothing of IVS and writes nothing to the lake: the function does, so each command may be given again at any time.
+The environment says the rest: STACK, for export STAGE and SESSION, for backfill YES.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+EVENTS = Path(__file__).resolve().parent.parent / "events"
+INSTALL = "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
+
+# MaximumConcurrency of the queue of work.
+INVOCATIONS = 2
+# The largest QueueAtMost.
+MOST_QUEUED = 100000
+# Beyond the function's 900 seconds no answer comes any more.
+ANSWER_WITHIN = 960
+COUNTS = ("stages", "sessions", "live", "missing", "due", "failing", "left", "failed")
+
+# As in src/session.rs.
+STAGE_ARN = re.compile(r"arn:aws:ivs:[a-z0-9-]+:[0-9]+:stage/[A-Za-z0-9-]+")
+STAGE_RULE = "must be a stage's ARN, arn:aws:ivs:REGION:ACCOUNT:stage/ID, of at most 128 characters"
+SESSION_ID = re.compile(r"st-[A-Za-z0-9]{13}")
+SESSION_RULE = "must be a stage session's id: st- and 13 letters or digits, 16 characters in all"
+STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
+STACK_RULE = "must be a stack's name: letters, digits and -, the first a letter, at most 128"
+
+
+class Problem(Exception):
+    """What the operator is told; nothing else went wrong."""
+
+
+def aws(*arguments, timeout=None, **environment):
+    """The answer of the AWS CLI, whose own words about a failure go straight to the operator."""
+    command = ["aws", *arguments, "--output", "json"]
+    environment = {**os.environ, "AWS_PAGER": "", **environment}
+    try:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=timeout)
+    except FileNotFoundError:
+        raise Problem(f"the AWS CLI is missing (no program `aws` on the PATH); install its version 2: {INSTALL}")
+    except subprocess.TimeoutExpired:
+        raise Problem(f"`aws {arguments[0]} {arguments[1]}` got no answer within {timeout} seconds")
+    if done.returncode:
+        raise Problem(f"`aws {arguments[0]} {arguments[1]}` failed with exit code {done.returncode}")
+    return json.loads(done.stdout or "{}")
+
+
+def given(name, pattern, rule, at_most=128):
+    """A variable of the environment that has to be there, and follow a rule."""
+    value = os.environ.get(name, "")
+    if len(value) > at_most or not pattern.fullmatch(value):
+        raise Problem(f"{name}={value!r} {rule}" if value else f"{name} is missing: it {rule}")
+    return value
+
+
+class Stack:
+    """A deployed stack: its outputs, its parameters, its region."""
+
+    def __init__(self):
+        self.name = given("STACK", STACK_NAME, STACK_RULE)
+        try:
+            stacks = aws("cloudformation", "describe-stacks", "--stack-name", self.name)["Stacks"]
+        except Problem as problem:
+            rule = "must name a stack deployed in the account and region of your credentials"
+            raise Problem(f"{problem}; STACK={self.name!r} {rule}")
+        self.region = stacks[0]["StackId"].split(":")[3]
+        self.outputs = {it["OutputKey"]: it["OutputValue"] for it in stacks[0].get("Outputs", [])}
+        self.parameters = {it["ParameterKey"]: it["ParameterValue"] for it in stacks[0].get("Parameters", [])}
+
+    def output(self, name):
+        return self.look("output", self.outputs, name)
+
+    def parameter(self, name):
+        return self.look("parameter", self.parameters, name)
+
+    def look(self, kind, values, name):
+        if name not in values:
+            raise Problem(f"the stack {self.name!r} has no {kind} {name}; it must be ivs-attendance, wholly deployed")
+        return values[name]
+
+    def watch(self, queue):
+        return (
+            f"Watch the log, and how much waits and is worked on:\n  {self.output('FollowLogs')}\n"
+            f"  aws sqs get-queue-attributes --region {self.region} --queue-url {self.output(queue)} "
+            "--attribute-names ApproximateNumberOfMessages ApproximateNumberOfMessagesNotVisible"
+        )
+
+
+def send_sweep(stack):
+    # An id of its own: by its content alone it would be dropped within five minutes of another one.
+    aws(
+        "sqs", "send-message", "--queue-url", stack.output("SweepQueueUrl"),
+        "--message-body", (EVENTS / "sweep.json").read_text().strip(),
+        "--message-group-id", "sweep", "--message-deduplication-id", f"by-hand-{time.time_ns()}",
+    )  # fmt: skip
+    print("The sweep is sent. It begins a minute from now, or once the sweep that runs has ended.")
+    print(stack.watch("WorkQueueUrl"))
+
+
+def sweep():
+    send_sweep(Stack())
+
+
+def dry_run(stack, payload):
+    """The report of one dry run."""
+    with tempfile.TemporaryDirectory() as folder:
+        sent, answer = Path(folder, "payload.json"), Path(folder, "answer.json")
+        sent.write_text(json.dumps(payload))
+        # By itself the CLI gives up reading after 60 seconds, and invokes again.
+        outcome = aws(
+            "lambda", "invoke", "--function-name", stack.output("FunctionName"), "--cli-read-timeout", "0",
+            "--payload", f"fileb://{sent}", str(answer), timeout=ANSWER_WITHIN, AWS_MAX_ATTEMPTS="1",
+        )  # fmt: skip
+        report = json.loads(answer.read_text() or "null")
+    if "FunctionError" in outcome:
+        report = report if isinstance(report, dict) else {}
+        raise Problem(f"the dry run failed with {report.get('errorType')}: {report.get('errorMessage')}")
+    if not isinstance(report, dict) or any(not isinstance(report.get(name), int) for name in COUNTS):
+        raise Problem(f"the dry run answered {json.dumps(report)}, which must be a report with {', '.join(COUNTS)}")
+    return report
+
+
+def dry_runs(stack):
+    """The sums over all stages, however many invocations they take."""
+    payload = json.loads((EVENTS / "sweep-dry-run.json").read_text())
+    sums, failed_stages = dict.fromkeys(COUNTS, 0), []
+    while True:
+        report = dry_run(stack, payload)
+        for name in COUNTS:
+            sums[name] += report[name]
+        failed_stages += report.get("failed_stages", [])
+        after, before = report.get("after"), payload["sweep"].get("after", "")
+        if after is None:
+            return sums, failed_stages
+        if after <= before:
+            raise Problem(f"the dry run goes on after {after!r}, which must lie behind {before!r}")
+        print(f"  {sums['stages']:,} stages so far, on after {after}", flush=True)
+        payload["sweep"]["after"] = after
+
+
+def rate(schedule):
+    """The seconds between two ticks, where the schedule tells."""
+    match = re.fullmatch(r"rate\(([0-9]+) (minute|hour|day)s?\)", schedule)
+    return match and int(match[1]) * {"minute": 60, "hour": 3600, "day": 86400}[match[2]]
+
+
+def outlook(stack, sessions):
+    """How long so many sessions take, at least: at the pace, and by what each tick puts into the queue."""
+    each = float(stack.parameter("CallsPerSecond"))
+    pace, at_most = each * INVOCATIONS, int(stack.parameter("QueueAtMost"))
+    schedule, on = stack.parameter("SweepSchedule"), stack.parameter("SweepState") == "ENABLED"
+    print(f"\n{sessions:,} sessions to export, in at least {2 * sessions:,} calls to IVS: for each of them GetStageSession and")
+    print("ListParticipants once, and ListParticipants again for every further 100 participants.")
+    print(f"The pace allows {pace:g} calls a second of each ({each:g} by one of {INVOCATIONS} invocations):")
+    print(f"  at least {sessions / pace / 3600:.1f} hours.")
+    ticks, seconds = -(-sessions // at_most), rate(schedule)
+    print(f"A sweep fills the queue up to {at_most:,} sessions (QueueAtMost), so it takes at least {ticks:,} sweeps:")
+    if not on:
+        print("  the schedule is off (SweepState), so the others do not come by themselves: send them (make sweep).")
+    elif seconds is None:
+        print(f"  they come by the schedule {schedule}.")
+    else:
+        print(f"  at {schedule} that is at least {(ticks - 1) * seconds / 3600:.1f} hours.")
+        if sessions / pace < (ticks - 1) * seconds:
+            enough = min(int(pace * seconds), MOST_QUEUED)
+            print(f"  A larger QueueAtMost is faster: make deploy PARAMETERS=QueueAtMost={enough} keeps the function busy.")
+            print("  But then new sessions wait behind as many old ones.")
+
+
+def agreed():
+    if os.environ.get("YES") == "1":
+        return True
+    try:
+        return input("\nSend the sweep? (y/N) ").strip().lower() in ("y", "yes")
+    except EOFError:
+        raise Problem("nobody answered, so nothing was sent; YES=1 skips the question")
+
+
+def backfill():
+    stack = Stack()
+    pace = float(stack.parameter("SweepCallsPerSecond"))
+    print(f"A dry run first, which sends nothing. It takes a second for {pace:g} stages.", flush=True)
+    sums, failed_stages = dry_runs(stack)
+    for name, meaning in (
+        ("stages", "stages"),
+        ("failed", "of them could not be listed"),
+        ("sessions", "sessions"),
+        ("live", "of them are live"),
+        ("missing", "have ended and are missing from the lake"),
+        ("due", "are due for their second look"),
+        ("failing", "of these two failed for good within a day, and are left out"),
+        ("left", "to export"),
+    ):
+        print(f"  {sums[name]:>9,}  {meaning} ({name})")
+    for stage in failed_stages:
+        print(f"  could not be listed: {stage}")
+    ignored = stack.parameters.get("IgnoreEndedBefore")
+    if ignored:
+        print(f"  What ended before {ignored} is left out (IgnoreEndedBefore).")
+    if not sums["left"]:
+        print("There is nothing to export, so nothing was sent.")
+        return
+    outlook(stack, sums["left"])
+    ticks = stack.parameter("SweepSchedule") if stack.parameter("SweepState") == "ENABLED" else None
+    if not agreed():
+        print("Nothing was sent." + (f" But the next tick sweeps all the same ({ticks})." if ticks else ""))
+        return
+    send_sweep(stack)
+    if ticks:
+        print(f"What it leaves, the ticks carry on ({ticks}); make backfill tells how much that is.")
+
+
+def export():
+    stage = given("STAGE", STAGE_ARN, STAGE_RULE)
+    session = given("SESSION", SESSION_ID, SESSION_RULE)
+    stack = Stack()
+    if stage.split(":")[3] != stack.region:
+        raise Problem(f"STAGE={stage!r} must be a stage of {stack.region}, the only region that this stack asks")
+    request = json.loads((EVENTS / "request.json").read_text())
+    request.update(stage_arn=stage, session_id=session)
+    aws(
+        "sqs", "send-message", "--queue-url", stack.output("WorkQueueUrl"), "--delay-seconds", "0",
+        "--message-body", json.dumps(request),
+    )  # fmt: skip
+    print("The request is sent. Its turn comes within a minute, or behind what waits.")
+    print(stack.watch("WorkQueueUrl"))
+
+
+def redrive():
+    stack = Stack()
+    asked = ("QueueArn", "ApproximateNumberOfMessages")
+    queue = stack.output("WorkDeadLetterQueueUrl")
+    queue = aws("sqs", "get-queue-attributes", "--queue-url", queue, "--attribute-names", *asked)["Attributes"]
+    aws("sqs", "start-message-move-task", "--source-arn", queue["QueueArn"])
+    print(f"About {queue['ApproximateNumberOfMessages']} messages go back from the dead-letter queue to the queue of work.")
+    print("How far that is:")
+    print(f"  aws sqs list-message-move-tasks --region {stack.region} --source-arn {queue['QueueArn']}")
+    print(stack.watch("WorkQueueUrl"))
+
+
+COMMANDS = {command.__name__: command for command in (sweep, backfill, export, redrive)}
+
+
+def main():
+    command = sys.argv[1] if len(sys.argv) == 2 else " ".join(sys.argv[1:])
+    if command not in COMMANDS:
+        raise Problem(f"{command!r} is no command; it must be one of {', '.join(COMMANDS)}")
+    COMMANDS[command]()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Problem as problem:
+        sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("\nerror: interrupted")
