@@ -31,6 +31,10 @@ bench: ## What the quota of IVS costs, measured: some 5 minutes
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local bench target/debug/ivs-attendance .local/bench
 
+tick-costs: ## What a sweep costs, measured on the local stack: the table in README, in five minutes
+	@cargo build --workspace --locked
+	@target/debug/ivs-attendance-local tick-costs target/debug/ivs-attendance .local/tick-costs
+
 test: $(TOOLS) ## All tests: units, and the real binary on the local stack
 	cargo test --workspace --locked
 
@@ -71,4 +75,4 @@ $(TOOLS): requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.PHONY: help run serve bench test check build deploy sweep backfill export redrive
+.PHONY: help run serve bench tick-costs test check build deploy sweep backfill export redrive

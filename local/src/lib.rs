@@ -8,6 +8,7 @@ pub mod bench;
 pub mod circle;
 #[cfg(test)]
 mod client;
+pub mod costs;
 pub mod faults;
 pub mod function;
 pub mod ivs;

@@ -1,4 +1,5 @@
-//! `make run`, `make serve`, `make bench`: the function at work on the files in `events/`, on this machine.
+//! `make run`, `make serve`, `make bench`, `make tick-costs`: the function at work on the files in `events/` and beyond,
+//! on this machine.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -14,6 +15,7 @@ use arrow::util::pretty::pretty_format_batches;
 use chrono::Utc;
 use ivs_attendance_local::bench::bench;
 use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
+use ivs_attendance_local::costs::tick_costs;
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
 use ivs_attendance_local::queues::QueueSettings;
@@ -76,7 +78,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["run", bootstrap, folder] => run(Path::new(bootstrap), &fresh(folder)?).await,
         ["serve", folder] => serve(&fresh(folder)?).await,
         ["bench", bootstrap, folder] => bench(Path::new(bootstrap), &fresh(folder)?).await,
-        _ => Err("usage: ivs-attendance-local run BOOTSTRAP FOLDER | serve FOLDER | bench BOOTSTRAP FOLDER".into()),
+        ["tick-costs", bootstrap, folder] => {
+            tick_costs(Path::new(bootstrap), &fresh(folder)?).await
+        }
+        _ => Err(
+            "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | bench BOOTSTRAP FOLDER | \
+             tick-costs BOOTSTRAP FOLDER"
+                .into(),
+        ),
     }
 }
 
