@@ -35,6 +35,11 @@ tick-costs: ## What a sweep costs, measured on the local stack: the table in REA
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local tick-costs target/debug/ivs-attendance .local/tick-costs
 
+soak: ## Everything fails at random, and nothing may be lost: SEED=, SESSIONS=, MINUTES= (of faults)
+	@cargo build --workspace --locked
+	@target/debug/ivs-attendance-local soak target/debug/ivs-attendance .local/soak \
+	  $(if $(SEED),seed=$(SEED)) $(if $(SESSIONS),sessions=$(SESSIONS)) $(if $(MINUTES),minutes=$(MINUTES))
+
 test: $(TOOLS) ## All tests: units, and the real binary on the local stack
 	cargo test --workspace --locked
 
@@ -75,4 +80,4 @@ $(TOOLS): requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.PHONY: help run serve bench tick-costs test check build deploy sweep backfill export redrive
+.PHONY: help run serve bench tick-costs test check build deploy sweep backfill export redrive soak

@@ -21,6 +21,7 @@ mod request;
 pub mod s3;
 pub mod scene;
 mod server;
+pub mod soak;
 pub mod sqs;
 mod wire;
 mod world;

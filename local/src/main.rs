@@ -1,5 +1,5 @@
-//! `make run`, `make serve`, `make bench`, `make tick-costs`: the function at work on the files in `events/` and beyond,
-//! on this machine.
+//! `make run`, `make serve`, `make soak`, `make bench`, `make tick-costs`: the function at work on the files in `events/`
+//! and beyond, on this machine.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -21,6 +21,7 @@ use ivs_attendance_local::ivs::{Ivs, Quota};
 use ivs_attendance_local::queues::QueueSettings;
 use ivs_attendance_local::s3::S3;
 use ivs_attendance_local::scene::{self, event};
+use ivs_attendance_local::soak::{self, Settings};
 use ivs_attendance_local::sqs::Sqs;
 use ivs_attendance_local::{BUCKET, REGION, variables};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -81,9 +82,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["tick-costs", bootstrap, folder] => {
             tick_costs(Path::new(bootstrap), &fresh(folder)?).await
         }
+        ["soak", bootstrap, folder, ref options @ ..] => {
+            let settings = soak_settings(options)?;
+            soak(Path::new(bootstrap), &fresh(folder)?, settings).await
+        }
         _ => Err(
             "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | bench BOOTSTRAP FOLDER | \
-             tick-costs BOOTSTRAP FOLDER"
+             tick-costs BOOTSTRAP FOLDER | soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
                 .into(),
         ),
     }
@@ -114,6 +119,42 @@ fn show_new_lines(circle: &Circle, shown: &mut HashSet<String>) {
             println!("   log     {line}");
         }
     }
+}
+
+/// The settings of a soak from options like `seed=7`. Without a seed it is one that nobody chose.
+fn soak_settings(options: &[&str]) -> Result<Settings, Box<dyn Error>> {
+    let mut settings = Settings {
+        seed: u64::from(Utc::now().timestamp_subsec_micros()),
+        ..Settings::default()
+    };
+    for option in options {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let wrong = |error: &dyn Error| format!("{option}: {error}");
+        match name {
+            "seed" => settings.seed = value.parse().map_err(|error| wrong(&error))?,
+            "sessions" => settings.sessions = value.parse().map_err(|error| wrong(&error))?,
+            "minutes" => {
+                let minutes: f64 = value.parse().map_err(|error| wrong(&error))?;
+                settings.chaos = Duration::try_from_secs_f64(minutes * 60.0)?;
+            }
+            _ => return Err(format!("{option}: there are seed, sessions and minutes").into()),
+        }
+    }
+    Ok(settings)
+}
+
+async fn soak(bootstrap: &Path, folder: &Path, settings: Settings) -> Result<(), Box<dyn Error>> {
+    let seconds = settings.chaos.as_secs();
+    println!(
+        "seed {}: {} sessions, {seconds} s of faults, and about a minute until all is quiet",
+        settings.seed, settings.sessions
+    );
+    let report = soak::run(bootstrap, folder, settings).await?;
+    println!("{report}");
+    if report.is_clean() {
+        return Ok(());
+    }
+    Err(format!("the soak with the seed {} found something", settings.seed).into())
 }
 
 async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {

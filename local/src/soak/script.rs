@@ -1,0 +1,330 @@
+//! What a soak will do, drawn from its seed before it begins: the sessions, and everything that happens to them and to
+//! the function, each at its time. The seed repeats all of it; only how processes and messages interleave is new each
+//! time.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fastrand::Rng;
+
+use super::{CONFIRM_AFTER, Settings};
+use crate::faults::{Kind, S3Kind};
+use crate::ivs::Participant;
+use crate::scene::audience;
+use crate::sqs;
+
+/// A session's stage and id.
+pub(super) type Name = (String, String);
+
+pub(super) struct Script {
+    pub(super) plans: Vec<Plan>,
+    /// What happens, and how long after the beginning.
+    pub(super) actions: Vec<(Duration, Action)>,
+}
+
+/// A session: what it will be once everything has happened.
+pub(super) struct Plan {
+    pub(super) name: Name,
+    pub(super) start: DateTime<Utc>,
+    /// `None` if it is live to the end.
+    pub(super) end: Option<DateTime<Utc>>,
+    /// IVS tells its start only when the faults have stopped, so that until then it fails for good.
+    pub(super) startless: bool,
+    pub(super) people: Vec<Participant>,
+    /// Those who come late to the list, by their places, and how long after the beginning.
+    pub(super) late: Vec<(usize, Duration)>,
+    /// Some states are not yet the last ones when it begins.
+    pub(super) unsettled: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    /// A session comes into being, by its place among the plans.
+    Begin(usize),
+    /// Its end shows.
+    End(usize),
+    /// Its participants' states come to their last.
+    Settle(usize),
+    /// IVS forgets a participant whom the lake has.
+    Forget(usize),
+    /// EventBridge delivers a hint.
+    Hint(usize),
+    /// A person asks for it.
+    Request(usize),
+    Tick,
+    Kill,
+    /// A person redrives the dead-letter queue.
+    Redrive,
+    /// For a while every call fails.
+    IvsFails(&'static str, Kind),
+    S3Fails(&'static str, S3Kind),
+    SqsFails(sqs::Fault),
+    AllWell,
+    /// IVS refuses to list a stage's sessions, and lists them again.
+    Sick(String),
+    Healthy(String),
+}
+
+/// What strikes every call of an operation for a while.
+const IVS_EPISODES: [(&str, Kind); 12] = [
+    ("ListParticipants", Kind::TokensEverNew),
+    ("ListParticipants", Kind::TokenRepeated),
+    ("ListParticipants", Kind::TokensCycle),
+    ("ListParticipants", Kind::TokenExpired),
+    ("ListParticipants", Kind::AccessDenied),
+    ("ListParticipants", Kind::Validation),
+    ("GetStageSession", Kind::PendingVerification),
+    ("ListStageSessions", Kind::TokenRepeated),
+    ("ListStages", Kind::AccessDenied),
+    ("*", Kind::Throttle429),
+    ("*", Kind::Throttle400),
+    ("*", Kind::Html503),
+];
+const S3_EPISODES: [(&str, S3Kind); 6] = [
+    ("PUT", S3Kind::Forbidden403),
+    ("PUT", S3Kind::Conflict409),
+    ("PUT", S3Kind::SlowDown503),
+    ("GET", S3Kind::CutBody),
+    ("HEAD", S3Kind::Forbidden403),
+    ("LIST", S3Kind::Error500),
+];
+
+impl Script {
+    /// Draws everything for a soak that begins at `now`.
+    pub(super) fn draw(settings: &Settings, now: DateTime<Utc>, random: &mut Rng) -> Self {
+        let mut draw = Draw {
+            settings,
+            now,
+            random,
+            actions: Vec::new(),
+        };
+        let stages: Vec<_> = (0..settings.stages())
+            .map(|_| {
+                let id: String = (0..12).map(|_| draw.random.alphanumeric()).collect();
+                format!("arn:aws:ivs:us-west-2:123456789012:stage/{id}")
+            })
+            .collect();
+        let plans = (0..settings.sessions)
+            .map(|place| draw.plan(place, &stages))
+            .collect();
+        draw.chaos(&stages);
+        let mut actions = draw.actions;
+        actions.sort_by_key(|(at, _)| *at);
+        Self { plans, actions }
+    }
+}
+
+struct Draw<'a> {
+    settings: &'a Settings,
+    now: DateTime<Utc>,
+    random: &'a mut Rng,
+    actions: Vec<(Duration, Action)>,
+}
+
+impl Draw<'_> {
+    fn plan(&mut self, place: usize, stages: &[String]) -> Plan {
+        let chaos = self.settings.chaos.as_secs_f64();
+        let confirm = CONFIRM_AFTER.as_secs_f64();
+        // So that the second look, too, comes at most a few seconds after the faults.
+        let last_end = chaos + 8.0 - confirm;
+        // In seconds from the beginning: when it begins, when its end shows, and the end itself.
+        let (mut begins, shows, end) = match self.random.f64() {
+            p if p < 0.07 => (0.0, None, 0.0),
+            p if p < 0.24 => (0.0, Some(0.0), -self.between(3_660.0, 180_000.0)),
+            p if p < 0.40 => (0.0, Some(0.0), self.between(-confirm, last_end.min(0.0))),
+            _ => {
+                let shows = self.between(0.0, 0.85 * chaos);
+                let end = (shows - self.between(0.0, 3.0)).min(last_end);
+                (0.0, Some(shows), end)
+            }
+        };
+        if let Some(shows) = shows
+            && shows > 0.0
+            && self.chance(0.3)
+        {
+            begins = self.between(0.0, shows);
+        }
+        let start = end - self.between(300.0, 5_400.0);
+        let name = (
+            stages[self.random.usize(0..stages.len())].clone(),
+            format!("st-{place:06}{:07}", self.random.u32(0..10_000_000)),
+        );
+        let (start, end_time) = (self.at(start), shows.map(|_| self.at(end)));
+        let viewers_only = self.chance(0.3);
+        let people = self.people(start, viewers_only);
+
+        self.act(begins, Action::Begin(place));
+        // A look that is the last may have begun one time-out before the moment that makes it the last.
+        let known_by = end + confirm - self.settings.timeout.as_secs_f64() - 3.0;
+        let changes = shows.is_some() && !people.is_empty() && known_by > 0.5;
+        let mut late = Vec::new();
+        if changes && self.chance(0.25) {
+            for _ in 0..self.random.usize(1..4) {
+                let who = self.random.usize(0..people.len());
+                late.push((who, seconds(self.between(0.0, known_by))));
+            }
+        }
+        let unsettled = changes && self.chance(0.25);
+        if unsettled {
+            let at = self.between(0.0, known_by);
+            self.act(at.max(begins), Action::Settle(place));
+        }
+        if let Some(shows) = shows {
+            self.act(shows, Action::End(place));
+            if !unsettled && people.len() > 1 && self.chance(0.5) {
+                for _ in 0..3 {
+                    let at = self.between(shows, chaos);
+                    self.act(at, Action::Forget(place));
+                }
+            }
+        }
+        if !viewers_only {
+            self.hints(place, begins, shows);
+        }
+        Plan {
+            name,
+            start,
+            end: end_time,
+            startless: self.chance(0.02),
+            people,
+            late,
+            unsettled,
+        }
+    }
+
+    fn people(&mut self, start: DateTime<Utc>, viewers_only: bool) -> Vec<Participant> {
+        let count = match self.random.f64() {
+            p if p < 0.08 => 0,
+            p if p < 0.13 => self.random.usize(101..450),
+            _ => self.random.usize(1..13),
+        };
+        let mut people = audience(count, start);
+        for who in &mut people {
+            if viewers_only {
+                who.published = None;
+                who.recording_state = Some("DISABLED".to_owned());
+            }
+            if self.chance(0.1) {
+                who.user_id = [None, Some(String::new()), Some("Zoë \"Z\" 🦀\n".to_owned())]
+                    [self.random.usize(0..3)]
+                .clone();
+            }
+            if self.chance(0.02) {
+                who.first_join_time = None;
+            }
+            if self.chance(0.05) {
+                who.published = Some(self.random.bool());
+                who.redundant_ingest = Some(self.random.bool());
+                who.recording_state = Some("ARCHIVED".to_owned());
+                who.ingest_configuration_arn =
+                    Some("arn:aws:ivs:us-west-2:123456789012:ingest-configuration/In1".to_owned());
+            }
+            if self.chance(0.05) {
+                who.replication_type = Some("REPLICA".to_owned());
+                who.replication_state = Some("STOPPED".to_owned());
+                who.source_stage_arn =
+                    Some("arn:aws:ivs:us-west-2:123456789012:stage/Source000001".to_owned());
+                who.source_session_id = Some("st-S0urce0000001".to_owned());
+            }
+        }
+        people
+    }
+
+    /// Hints: some before the end, some at it, all of them late, some lost, some twice.
+    fn hints(&mut self, place: usize, begins: f64, shows: Option<f64>) {
+        let chaos = self.settings.chaos.as_secs_f64();
+        let mut sent = Vec::new();
+        let until = shows.unwrap_or(chaos);
+        for _ in 0..self.random.usize(0..3) {
+            sent.push(self.between(begins, until));
+        }
+        // Of what ended before the beginning hardly any is still under way.
+        if shows.is_some_and(|shows| shows > 0.0) || self.chance(0.2) {
+            sent.extend([until; 2]);
+        }
+        for at in sent {
+            if self.chance(0.3) {
+                continue;
+            }
+            for _ in 0..if self.chance(0.2) { 2 } else { 1 } {
+                let longest = if self.chance(0.1) { 25.0 } else { 4.0 };
+                let at = at + self.between(0.0, longest);
+                self.act(at.min(chaos), Action::Hint(place));
+            }
+        }
+        if self.chance(0.05) {
+            let at = self.between(begins, chaos);
+            self.act(at, Action::Request(place));
+        }
+    }
+
+    /// What happens to all alike.
+    fn chaos(&mut self, stages: &[String]) {
+        let chaos = self.settings.chaos.as_secs_f64();
+        let stages_count = f64::from(u32::try_from(stages.len()).unwrap_or(u32::MAX));
+        self.again(2.0 + stages_count / 25.0, |_| Action::Tick);
+        self.again(2.5, |_| Action::Kill);
+        self.again(20.0, |_| Action::Redrive);
+        let mut at = 0.0;
+        loop {
+            at += self.between(1.0, 9.0);
+            let ends = at + self.between(0.3, 2.0);
+            if ends >= chaos {
+                break;
+            }
+            let action = match self.random.usize(0..10) {
+                0..6 => {
+                    let (operation, kind) = IVS_EPISODES[self.random.usize(0..IVS_EPISODES.len())];
+                    Action::IvsFails(operation, kind)
+                }
+                6..9 => {
+                    let (operation, kind) = S3_EPISODES[self.random.usize(0..S3_EPISODES.len())];
+                    Action::S3Fails(operation, kind)
+                }
+                _ => Action::SqsFails(sqs::Fault::AccessDenied),
+            };
+            self.act(at, action);
+            self.act(ends, Action::AllWell);
+            at = ends;
+        }
+        for _ in 0..stages.len() / 15 {
+            let stage = stages[self.random.usize(0..stages.len())].clone();
+            let at = self.between(0.0, chaos);
+            let until = at + self.between(1.0, 15.0);
+            self.act(at, Action::Sick(stage.clone()));
+            self.act(until.min(chaos), Action::Healthy(stage));
+        }
+    }
+
+    /// Something that comes about every `gap` seconds.
+    fn again(&mut self, gap: f64, action: impl Fn(&mut Rng) -> Action) {
+        let mut at = self.between(0.0, gap);
+        while at < self.settings.chaos.as_secs_f64() {
+            let action = action(self.random);
+            self.act(at, action);
+            at += self.between(0.5 * gap, 1.5 * gap);
+        }
+    }
+
+    fn act(&mut self, at: f64, action: Action) {
+        self.actions.push((seconds(at), action));
+    }
+
+    fn between(&mut self, from: f64, to: f64) -> f64 {
+        from + self.random.f64() * (to - from)
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        self.random.f64() < probability
+    }
+
+    /// The time so many seconds after the beginning, to the millisecond.
+    #[expect(clippy::cast_possible_truncation, reason = "less than a week")]
+    fn at(&self, seconds: f64) -> DateTime<Utc> {
+        self.now + TimeDelta::milliseconds((seconds * 1000.0) as i64)
+    }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.max(0.0))
+}

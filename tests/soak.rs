@@ -1,0 +1,25 @@
+//! A short `make soak`: every fault at random, kills, lost and doubled events, and nothing lost. The seed is fixed; how
+//! the processes interleave is not.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use ivs_attendance_local::soak::{Settings, run};
+
+#[tokio::test]
+async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let bootstrap = Path::new(env!("CARGO_BIN_EXE_ivs-attendance"));
+    let settings = Settings {
+        seed: 4,
+        sessions: 60,
+        chaos: Duration::from_secs(15),
+        timeout: Duration::from_secs(4),
+    };
+    let report = run(bootstrap, parent, settings).await.unwrap();
+    assert!(report.is_clean(), "{report}");
+    let kinds = report.faults.len();
+    assert!(report.kills > 0 && kinds > 20, "it was a soak: {report}");
+}
