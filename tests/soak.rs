@@ -1,8 +1,6 @@
 //! A short `make soak`: every fault at random, kills, lost and doubled events, and nothing lost. The seed is fixed; how
 //! the processes interleave is not.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {
         chaos: Duration::from_secs(15),
         timeout: Duration::from_secs(4),
     };
-    let report = run(bootstrap, parent, settings).await.unwrap();
+    let report = run(bootstrap, parent, settings).await.expect("it starts");
     assert!(report.is_clean(), "{report}");
     let kinds = report.faults.len();
     assert!(report.kills > 0 && kinds > 20, "it was a soak: {report}");

@@ -76,7 +76,9 @@ pub struct Circle {
     pub work: Mapping,
     pub sweeps: Mapping,
     timeout: Duration,
-    _folder: Option<TempDir>,
+    folder: PathBuf,
+    /// Removes the folder with the value.
+    own: Option<TempDir>,
 }
 
 impl Circle {
@@ -91,7 +93,7 @@ impl Circle {
     ) -> io::Result<Self> {
         let own = tempfile::tempdir_in(parent)?;
         let mut circle = Self::start_in(bootstrap, own.path(), settings).await?;
-        circle._folder = Some(own);
+        circle.own = Some(own);
         Ok(circle)
     }
 
@@ -173,7 +175,8 @@ impl Circle {
             s3,
             sqs,
             pool,
-            _folder: None,
+            folder: folder.to_owned(),
+            own: None,
         })
     }
 
@@ -183,6 +186,14 @@ impl Circle {
     /// When its process died.
     pub async fn invoke(&self, payload: Value) -> Result<Answer, Died> {
         self.pool.invoke(payload, self.timeout).await
+    }
+
+    /// Leaves the folder, with the bucket and what the processes printed, where it is.
+    pub fn keep(&mut self) -> &Path {
+        if let Some(own) = &mut self.own {
+            own.disable_cleanup(true);
+        }
+        &self.folder
     }
 
     /// What the schedule sends.

@@ -99,11 +99,19 @@ impl Pool {
 
     /// Sends SIGKILL to the busy process whose invocation began first, and says whether there was one.
     pub fn kill_one(&self) -> bool {
+        self.kill(|_| 0)
+    }
+
+    /// Sends SIGKILL to one of the busy processes, and says whether there was one. `choose` is given their number, and
+    /// gives a place among them in the order in which their invocations began.
+    pub fn kill(&self, choose: impl FnOnce(usize) -> usize) -> bool {
         let mut state = self.lock();
-        let Some(first) = state.busy.keys().min().copied() else {
+        let mut busy: Vec<_> = state.busy.keys().copied().collect();
+        if busy.is_empty() {
             return false;
-        };
-        if let Some(kill) = state.busy.remove(&first) {
+        }
+        busy.sort_unstable();
+        if let Some(kill) = state.busy.remove(&busy[choose(busy.len())]) {
             kill.notify_one();
         }
         true

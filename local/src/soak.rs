@@ -11,7 +11,7 @@ mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use chrono::TimeDelta;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use self::script::{Action, Plan, Script};
+use self::script::{Action, Name, Plan, Script};
 pub use self::verdict::Verdict;
 use crate::circle::{Circle, CircleSettings, DEAD, WORK};
 use crate::faults::Fault;
@@ -68,6 +68,8 @@ pub struct Report {
     pub settings: Settings,
     pub live: usize,
     pub empty: usize,
+    /// Sessions whose stage was deleted meanwhile.
+    pub deleted: usize,
     pub participants: usize,
     pub forgotten: usize,
     pub hints: usize,
@@ -92,6 +94,8 @@ pub struct Report {
     pub verdict: Verdict,
     /// What was still missing when patience ended.
     pub unfinished: Option<String>,
+    /// Where the bucket and the logs are, if something was found.
+    pub kept: Option<PathBuf>,
 }
 
 impl Report {
@@ -125,6 +129,7 @@ pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Res
     ]);
     let circle = Circle::start(bootstrap, parent, circle).await?;
     circle.ivs.world().quota = Quota::Off;
+    circle.ivs.world().stages.extend(script.stages);
     let mut soak = Soak::new(settings, circle, script.plans, &mut random);
     for (at, action) in script.actions {
         tokio::time::sleep_until((soak.began + at).into()).await;
@@ -150,6 +155,8 @@ struct Soak {
     ticks: usize,
     /// Objects of sessions whose end had not shown yet.
     too_early: Vec<String>,
+    /// Sessions whose stage was deleted, as they were then.
+    deleted: BTreeMap<Name, Session>,
 }
 
 struct SqsFaults {
@@ -187,6 +194,7 @@ impl Soak {
             dead_letters: 0,
             ticks: 0,
             too_early: Vec::new(),
+            deleted: BTreeMap::new(),
         };
         soak.set_faults();
         soak
@@ -198,7 +206,7 @@ impl Soak {
         for (operations, probability, kinds) in [
             (
                 &["*"][..],
-                0.004,
+                0.006,
                 &[
                     Kind::Throttle429,
                     Kind::Throttle400,
@@ -223,7 +231,7 @@ impl Soak {
             ),
             (
                 &["ListParticipants", "ListStages", "ListStageSessions"],
-                0.004,
+                0.006,
                 &[
                     Kind::NullParticipant,
                     Kind::TokenRepeated,
@@ -241,7 +249,7 @@ impl Soak {
                     Kind::PendingVerification,
                 ],
             ),
-            (&["*"], 0.0005, &[Kind::NoAnswer, Kind::Trickle]),
+            (&["*"], 0.003, &[Kind::NoAnswer, Kind::Trickle]),
         ] {
             for operation in operations {
                 for &kind in kinds {
@@ -259,8 +267,8 @@ impl Soak {
             ("*", 0.005, S3Kind::SlowDown503),
             ("*", 0.003, S3Kind::Forbidden403),
             ("*", 0.005, S3Kind::ResetBefore),
-            ("*", 0.02, S3Kind::Slow(Duration::from_millis(700))),
-            ("*", 0.0005, S3Kind::NoAnswer),
+            ("*", 0.05, S3Kind::Slow(Duration::from_millis(700))),
+            ("*", 0.002, S3Kind::NoAnswer),
             ("PUT", 0.02, S3Kind::PreconditionFailed412),
             ("PUT", 0.02, S3Kind::Conflict409),
             ("PUT", 0.01, S3Kind::NoSuchKey404),
@@ -292,19 +300,24 @@ impl Soak {
                     unsettle(&mut session);
                 }
                 let (stage, id) = &plan.name;
-                circle.ivs.world().put(stage, id, session);
+                let mut world = circle.ivs.world();
+                if world.stages.contains(stage) {
+                    world.put(stage, id, session);
+                }
             }
             Action::End(place) => {
-                let (stage, id) = &plans[place].name;
                 let file = verdict::file_name(&plans[place].name);
                 let early = verdict::objects(circle).remove(&file);
                 self.too_early.extend(early.into_iter().flatten());
-                circle.ivs.world().session(stage, id).end_time = plans[place].end;
+                if let Some(session) = circle.ivs.world().sessions.get_mut(&plans[place].name) {
+                    session.end_time = plans[place].end;
+                }
             }
             Action::Settle(place) => {
-                let (stage, id) = &plans[place].name;
                 let mut world = circle.ivs.world();
-                let session = world.session(stage, id);
+                let Some(session) = world.sessions.get_mut(&plans[place].name) else {
+                    return;
+                };
                 for (who, last) in session.participants.iter_mut().zip(&plans[place].people) {
                     who.state.clone_from(&last.state);
                     who.recording_state.clone_from(&last.recording_state);
@@ -322,7 +335,11 @@ impl Soak {
                 circle.sqs.send(WORK, &request(stage, id).to_string());
             }
             Action::Tick => self.tick(),
-            Action::Kill => self.kills += usize::from(circle.pool.kill_one()),
+            Action::Kill => {
+                let random = &mut self.random;
+                let killed = circle.pool.kill(|busy| random.usize(0..busy));
+                self.kills += usize::from(killed);
+            }
             Action::Redrive => self.dead_letters += circle.sqs.redrive(DEAD, WORK),
             Action::IvsFails(operation, kind) => {
                 circle.ivs.world().fault(operation, When::Always, kind);
@@ -335,6 +352,16 @@ impl Soak {
                 circle.s3.clear_faults();
                 self.set_s3_faults();
                 self.sqs().lasting = None;
+            }
+            Action::Delete(stage) => {
+                let mut world = circle.ivs.world();
+                let sessions = world.sessions.iter();
+                let its: Vec<_> = sessions
+                    .filter(|((its, _), _)| *its == stage)
+                    .map(|(name, session)| (name.clone(), session.clone()))
+                    .collect();
+                self.deleted.extend(its);
+                world.delete_stage(&stage, true);
             }
             Action::Sick(stage) => {
                 circle.ivs.world().sick_stages.insert(stage);
@@ -352,8 +379,8 @@ impl Soak {
 
     /// Somebody who is in the session's file is in no list any more, and must stay in the file.
     fn forget(&mut self, place: usize) {
-        let (stage, id) = &self.plans[place].name;
-        let file = verdict::file_name(&self.plans[place].name);
+        let name = &self.plans[place].name;
+        let file = verdict::file_name(name);
         let keys = verdict::objects(&self.circle).remove(&file);
         let Some(key) = keys.and_then(|keys| keys.into_iter().next()) else {
             return;
@@ -366,9 +393,13 @@ impl Soak {
             .filter_map(|row| row[verdict::ID].clone())
             .collect();
         let mut world = self.circle.ivs.world();
-        let people = world.session(stage, id).participants.iter_mut();
+        let Some(session) = world.sessions.get_mut(name) else {
+            return;
+        };
         let now = Instant::now();
-        let mut known: Vec<_> = people
+        let mut known: Vec<_> = session
+            .participants
+            .iter_mut()
             .filter(|who| who.listed_from.is_none_or(|from| from <= now))
             .filter(|who| {
                 who.participant_id
@@ -390,7 +421,9 @@ impl Soak {
         world.faults.clear();
         world.sick_stages.clear();
         for plan in &self.plans {
-            world.session(&plan.name.0, &plan.name.1).start_time = Some(plan.start);
+            if let Some(session) = world.sessions.get_mut(&plan.name) {
+                session.start_time = Some(plan.start);
+            }
         }
         drop(world);
         self.circle.s3.clear_faults();
@@ -441,9 +474,9 @@ impl Soak {
         self.sqs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn report(self, unfinished: Option<String>) -> Report {
+    fn report(mut self, unfinished: Option<String>) -> Report {
         let circle = &self.circle;
-        let mut verdict = Verdict::of(circle);
+        let mut verdict = Verdict::of(circle, &self.deleted);
         let early = |key: &String| format!("{key} was there before the session's end");
         verdict.live.extend(self.too_early.iter().map(early));
         let deliveries = [circle.work.deliveries(), circle.sweeps.deliveries()].concat();
@@ -485,7 +518,7 @@ impl Soak {
         }
         let markers = circle.s3.keys();
         let sessions = world.sessions.values();
-        Report {
+        let report = Report {
             settings: self.settings,
             live: sessions
                 .clone()
@@ -518,8 +551,18 @@ impl Soak {
                 .count(),
             ticks: self.ticks,
             took: self.began.elapsed(),
+            deleted: self.deleted.len(),
             verdict,
             unfinished,
+            kept: None,
+        };
+        drop(world);
+        if report.is_clean() {
+            return report;
+        }
+        Report {
+            kept: Some(self.circle.keep().to_owned()),
+            ..report
         }
     }
 }
@@ -552,13 +595,13 @@ impl SqsFaults {
     fn chance(&mut self, attempt: &sqs::Attempt<'_>) -> Option<sqs::Fault> {
         let entries = attempt.body["Entries"].as_array().map_or(0, Vec::len);
         match self.random.f64() {
-            p if p < 0.02 => Some(sqs::Fault::InternalFailure),
-            p if p < 0.04 && attempt.operation != "GetQueueAttributes" => {
+            p if p < 0.05 => Some(sqs::Fault::InternalFailure),
+            p if p < 0.10 && attempt.operation != "GetQueueAttributes" => {
                 Some(sqs::Fault::LostAnswer)
             }
-            p if p < 0.06 => Some(sqs::Fault::Throttled),
-            p if p < 0.07 => Some(sqs::Fault::AccessDenied),
-            p if p < 0.12 && entries > 0 => {
+            p if p < 0.15 => Some(sqs::Fault::Throttled),
+            p if p < 0.18 => Some(sqs::Fault::AccessDenied),
+            p if p < 0.35 && entries > 0 => {
                 let bad = (0..entries).filter(|_| self.random.bool());
                 Some(sqs::Fault::Entries(bad.collect())).filter(
                     |fault| !matches!(fault, sqs::Fault::Entries(entries) if entries.is_empty()),
@@ -631,8 +674,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             to,
-            "sessions      {} live to the end, {} without anybody; {} participants, {} of them forgotten by IVS",
-            self.live, self.empty, self.participants, self.forgotten
+            "sessions      {} live to the end, {} without anybody, {} of deleted stages; {} participants, {} of them forgotten by IVS",
+            self.live, self.empty, self.deleted, self.participants, self.forgotten
         )?;
         writeln!(
             to,
@@ -676,6 +719,9 @@ impl fmt::Display for Report {
         }
         if let Some(unfinished) = &self.unfinished {
             writeln!(to, "not finished  {unfinished}")?;
+        }
+        if let Some(kept) = &self.kept {
+            writeln!(to, "bucket, logs  {}", kept.display())?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::sqs;
 pub(super) type Name = (String, String);
 
 pub(super) struct Script {
+    pub(super) stages: Vec<String>,
     pub(super) plans: Vec<Plan>,
     /// What happens, and how long after the beginning.
     pub(super) actions: Vec<(Duration, Action)>,
@@ -63,6 +64,8 @@ pub(super) enum Action {
     /// IVS refuses to list a stage's sessions, and lists them again.
     Sick(String),
     Healthy(String),
+    /// A stage is deleted, and its sessions with it.
+    Delete(String),
 }
 
 /// What strikes every call of an operation for a while.
@@ -110,7 +113,11 @@ impl Script {
         draw.chaos(&stages);
         let mut actions = draw.actions;
         actions.sort_by_key(|(at, _)| *at);
-        Self { plans, actions }
+        Self {
+            stages,
+            plans,
+            actions,
+        }
     }
 }
 
@@ -151,7 +158,7 @@ impl Draw<'_> {
         );
         let (start, end_time) = (self.at(start), shows.map(|_| self.at(end)));
         let viewers_only = self.chance(0.3);
-        let people = self.people(start, viewers_only);
+        let mut people = self.people(start, viewers_only);
 
         self.act(begins, Action::Begin(place));
         // A look that is the last may have begun one time-out before the moment that makes it the last.
@@ -165,6 +172,14 @@ impl Draw<'_> {
             }
         }
         let unsettled = changes && self.chance(0.25);
+        if !unsettled {
+            for who in &mut people {
+                // One whom nothing but the whole row tells from another.
+                if who.first_join_time.is_some() && self.chance(0.01) {
+                    who.participant_id = None;
+                }
+            }
+        }
         if unsettled {
             let at = self.between(0.0, known_by);
             self.act(at.max(begins), Action::Settle(place));
@@ -195,7 +210,7 @@ impl Draw<'_> {
     fn people(&mut self, start: DateTime<Utc>, viewers_only: bool) -> Vec<Participant> {
         let count = match self.random.f64() {
             p if p < 0.08 => 0,
-            p if p < 0.13 => self.random.usize(101..450),
+            p if p < 0.15 => self.random.usize(101..450),
             _ => self.random.usize(1..13),
         };
         let mut people = audience(count, start);
@@ -262,12 +277,12 @@ impl Draw<'_> {
     fn chaos(&mut self, stages: &[String]) {
         let chaos = self.settings.chaos.as_secs_f64();
         let stages_count = f64::from(u32::try_from(stages.len()).unwrap_or(u32::MAX));
-        self.again(2.0 + stages_count / 25.0, |_| Action::Tick);
+        self.again(1.5 + stages_count / 25.0, |_| Action::Tick);
         self.again(2.5, |_| Action::Kill);
         self.again(20.0, |_| Action::Redrive);
         let mut at = 0.0;
         loop {
-            at += self.between(1.0, 9.0);
+            at += self.between(0.5, 6.0);
             let ends = at + self.between(0.3, 2.0);
             if ends >= chaos {
                 break;
@@ -286,6 +301,11 @@ impl Draw<'_> {
             self.act(at, action);
             self.act(ends, Action::AllWell);
             at = ends;
+        }
+        for _ in 0..stages.len().div_ceil(25) {
+            let stage = stages[self.random.usize(0..stages.len())].clone();
+            let at = self.between(0.3 * chaos, chaos);
+            self.act(at, Action::Delete(stage));
         }
         for _ in 0..stages.len() / 15 {
             let stage = stages[self.random.usize(0..stages.len())].clone();

@@ -58,13 +58,19 @@ pub(super) const ID: usize = 4;
 pub(super) type Row = Vec<Option<String>>;
 
 impl Verdict {
-    pub(super) fn of(circle: &Circle) -> Self {
+    /// Of sessions that were `deleted` IVS knows nothing any more: what the lake has of them need not be all.
+    pub(super) fn of(circle: &Circle, deleted: &BTreeMap<Name, Session>) -> Self {
         let mut verdict = Self::default();
         let sessions = circle.ivs.world().sessions.clone();
         let mut objects = objects(circle);
         for (name, session) in &sessions {
             let keys = objects.remove(&file_name(name)).unwrap_or_default();
-            verdict.judge(circle, name, session, &keys);
+            verdict.judge(circle, name, session, &keys, false);
+        }
+        for (name, session) in deleted {
+            if let Some(keys) = objects.remove(&file_name(name)) {
+                verdict.judge(circle, name, session, &keys, true);
+            }
         }
         for key in objects.into_values().flatten() {
             verdict
@@ -76,7 +82,7 @@ impl Verdict {
                 .unconditional
                 .push(format!("{} {}", put.method, put.path));
         }
-        verdict.count_listings(circle, &sessions);
+        verdict.count_listings(circle, sessions.keys().chain(deleted.keys()));
         verdict
     }
 
@@ -86,7 +92,14 @@ impl Verdict {
         *self == Self::default()
     }
 
-    fn judge(&mut self, circle: &Circle, name: &Name, session: &Session, keys: &[String]) {
+    fn judge(
+        &mut self,
+        circle: &Circle,
+        name: &Name,
+        session: &Session,
+        keys: &[String],
+        deleted: bool,
+    ) {
         let (stage, id) = name;
         let Some(end) = session.end_time else {
             let object = |key| format!("{key} is of a session that has not ended");
@@ -116,39 +129,47 @@ impl Verdict {
                 return;
             }
         };
-        let mut stored = BTreeMap::<Option<String>, Vec<Row>>::new();
+        // A row without an id is its own id.
+        let key_of = |row: &Row| match &row[ID] {
+            Some(id) => id.clone(),
+            None => format!("{row:?}"),
+        };
+        let mut stored = BTreeMap::<String, Vec<Row>>::new();
         for row in rows {
-            stored.entry(row[ID].clone()).or_default().push(row);
+            stored.entry(key_of(&row)).or_default().push(row);
         }
         for who in &session.participants {
             let expected = row(name, session, end, who);
-            let Some(found) = stored.remove(&expected[ID]) else {
-                self.lost.push(format!("{:?} of {key}", expected[ID]));
+            let id = key_of(&expected);
+            let Some(found) = stored.remove(&id) else {
+                if !deleted {
+                    self.lost.push(format!("participant {id} of {key}"));
+                }
                 continue;
             };
             if found.len() > 1 {
                 let times = found.len();
                 self.doubled
-                    .push(format!("{:?} is {times} times in {key}", expected[ID]));
+                    .push(format!("participant {id} is {times} times in {key}"));
             }
-            if found[0] != expected {
+            if found[0] != expected && !deleted {
                 let differs = COLUMNS.iter().zip(found[0].iter().zip(&expected));
                 let differs: Vec<_> = differs
                     .filter(|(_, (found, expected))| found != expected)
                     .collect();
                 self.torn.push(format!(
-                    "{:?} of {key} differs in (column, file, IVS) {differs:?}",
-                    expected[ID]
+                    "participant {id} of {key} differs in (column, (file, IVS)): {differs:?}"
                 ));
             }
         }
         for id in stored.into_keys() {
-            self.torn
-                .push(format!("{id:?} of {key} is nobody of that session"));
+            self.torn.push(format!(
+                "participant {id} of {key} is nobody of that session"
+            ));
         }
     }
 
-    fn count_listings(&mut self, circle: &Circle, sessions: &BTreeMap<Name, Session>) {
+    fn count_listings<'a>(&mut self, circle: &Circle, names: impl Iterator<Item = &'a Name>) {
         let mut listings = BTreeMap::<Name, usize>::new();
         let mut reasons = BTreeMap::<Name, Vec<&str>>::new();
         for call in &circle.ivs.world().calls {
@@ -165,10 +186,7 @@ impl Verdict {
                 reasons.entry(name).or_default().push("fault of IVS");
             }
         }
-        let by_file: BTreeMap<_, _> = sessions
-            .keys()
-            .map(|name| (file_name(name), name))
-            .collect();
+        let by_file: BTreeMap<_, _> = names.map(|name| (file_name(name), name)).collect();
         for request in circle.s3.requests() {
             let file = request.path.rsplit('/').next().unwrap_or_default();
             if let Some(&name) = by_file.get(file)
