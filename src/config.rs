@@ -19,7 +19,7 @@ pub struct Config {
     pub queue_url: String,
     /// `SWEEP_QUEUE_URL`: the FIFO queue on which a sweep sends itself on.
     pub sweep_queue_url: String,
-    /// `SWEEP_CALLS_PER_SECOND`: of ListStages and of ListStageSessions, which nothing else calls in numbers.
+    /// `SWEEP_CALLS_PER_SECOND`: of ListStageSessions, which only the one sweep calls.
     pub sweep_calls_per_second: f64,
     /// `QUEUE_AT_MOST`: the depth up to which sweeps fill the queue of work.
     pub queue_at_most: usize,

@@ -1,8 +1,8 @@
 //! Which sessions: every ended session that IVS still lists, and that the lake lacks or is due to look at again.
 //!
 //! The sweep is what makes the promise; events only make it prompt. It exports nothing itself: it puts sessions into the
-//! queue of work, newest end first, and only tops that queue up, so that a new session waits behind a bounded amount of
-//! history. What it does not get to, the next one does. It keeps no state: what is done is seen in S3.
+//! queue of work, from the newest end and from the oldest, and only tops that queue up, so that a new session waits behind
+//! a bounded amount of history. What it does not get to, the next one does. It keeps no state: what is done is seen in S3.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::table::PARTICIPANTS;
 
 /// However full the queue is, so much a sweep may add: a full queue of failures must not shut new sessions out.
 const ENQUEUE_AT_LEAST: usize = 20;
-/// How long a session that failed for good is left out.
+/// How long a session that failed is left to the redelivery of its message, and then out.
 const LEAVE_OUT_FAILED: TimeDelta = TimeDelta::hours(24);
 const MOST_STAGES_NAMED: usize = 20;
 
@@ -61,7 +61,7 @@ pub struct Report {
     pub missing: usize,
     /// Sessions whose object wants a second look, or is to be rewritten.
     pub due: usize,
-    /// Of those two, the ones left out because they failed for good within a day.
+    /// Of those two, the ones left out because they failed within a day.
     pub failing: usize,
     pub enqueued: usize,
     /// Found, but neither enqueued nor failing.
@@ -191,7 +191,7 @@ impl Sweeper {
                 Some(next) => {
                     deadline
                         .put("SendMessage", "the sweep", self.send_on(&next, now))
-                        .await?
+                        .await?;
                 }
                 None if sweep.rewrite_before.is_some()
                     && (report.left > 0 || report.failed > 0) =>
