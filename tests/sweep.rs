@@ -492,7 +492,7 @@ async fn sessions_that_always_fail_cost_one_round_a_day_and_hold_nothing_up() {
     }
     // Ticks come while the failed messages wait for their next try.
     circle.tick();
-    let marked = |circle: &Circle| {
+    let left_out = |circle: &Circle| {
         circle
             .s3
             .keys()
@@ -502,7 +502,7 @@ async fn sessions_that_always_fail_cost_one_round_a_day_and_hold_nothing_up() {
     };
     circle
         .sqs
-        .until(PATIENCE, |_| marked(&circle) == 10)
+        .until(PATIENCE, |_| left_out(&circle) == 10)
         .await
         .unwrap();
     for _ in 0..6 {
