@@ -32,7 +32,7 @@ use crate::sqs;
 /// `CONFIRM_AFTER_MINUTES`, so short that both looks take place.
 const CONFIRM_AFTER: Duration = Duration::from_mins(1);
 /// How long the end may take, from when the faults stop.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a soak is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,10 +235,14 @@ impl Soak {
                 &[
                     Kind::NullParticipant,
                     Kind::TokenRepeated,
-                    Kind::TokensCycle,
                     Kind::TokensEverNew,
                     Kind::TokenExpired,
                 ],
+            ),
+            (
+                &["ListParticipants"],
+                0.03,
+                &[Kind::TokenRepeated, Kind::TokensCycle],
             ),
             (
                 &["*"],

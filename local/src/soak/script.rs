@@ -137,8 +137,12 @@ impl Draw<'_> {
         // In seconds from the beginning: when it begins, when its end shows, and the end itself.
         let (mut begins, shows, end) = match self.random.f64() {
             p if p < 0.07 => (0.0, None, 0.0),
-            p if p < 0.24 => (0.0, Some(0.0), -self.between(3_660.0, 180_000.0)),
-            p if p < 0.40 => (0.0, Some(0.0), self.between(-confirm, last_end.min(0.0))),
+            // Long ago, so that there is but one look, and no second one mends it.
+            p if p < 0.27 => {
+                let shows = self.between(-chaos, 0.85 * chaos).max(0.0);
+                (0.0, Some(shows), -self.between(3_660.0, 180_000.0))
+            }
+            p if p < 0.42 => (0.0, Some(0.0), self.between(-confirm, last_end.min(0.0))),
             _ => {
                 let shows = self.between(0.0, 0.85 * chaos);
                 let end = (shows - self.between(0.0, 3.0)).min(last_end);
@@ -158,7 +162,8 @@ impl Draw<'_> {
         );
         let (start, end_time) = (self.at(start), shows.map(|_| self.at(end)));
         let viewers_only = self.chance(0.3);
-        let mut people = self.people(start, viewers_only);
+        let one_look = end < -confirm;
+        let mut people = self.people(start, viewers_only, one_look);
 
         self.act(begins, Action::Begin(place));
         // A look that is the last may have begun one time-out before the moment that makes it the last.
@@ -207,9 +212,15 @@ impl Draw<'_> {
         }
     }
 
-    fn people(&mut self, start: DateTime<Utc>, viewers_only: bool) -> Vec<Participant> {
+    fn people(
+        &mut self,
+        start: DateTime<Utc>,
+        viewers_only: bool,
+        one_look: bool,
+    ) -> Vec<Participant> {
         let count = match self.random.f64() {
             p if p < 0.08 => 0,
+            p if p < 0.5 && one_look => self.random.usize(201..500),
             p if p < 0.15 => self.random.usize(101..450),
             _ => self.random.usize(1..13),
         };
