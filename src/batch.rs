@@ -206,12 +206,19 @@ fn sort_out(
         id,
         body,
         receives,
+        holds_up_others,
         work,
     } in messages
     {
         let message = Envelope { id, body, receives };
         match work {
-            Err(failure) => fail(failed, &message.id, None, &failure),
+            Err(failure) => {
+                fail(failed, &message.id, None, &failure);
+                if holds_up_others {
+                    // It would come back until it expires, and no sweep would run meanwhile. The line is what is left.
+                    failed.remove(&message.id);
+                }
+            }
             Ok(Work::Sweep(sweep)) => sweeps.push((message, sweep)),
             Ok(Work::Session(request)) => {
                 let place = *places.entry(request.session.clone()).or_insert(tasks.len());

@@ -50,6 +50,8 @@ pub struct Message {
     pub body: String,
     /// How often it was received, this time included.
     pub receives: u32,
+    /// Whether its queue hands out one message at a time, so that one that comes back holds up the others.
+    pub holds_up_others: bool,
     pub work: Result<Work, Error>,
 }
 
@@ -108,6 +110,7 @@ fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Messag
                 id,
                 body: String::new(),
                 receives: 1,
+                holds_up_others: false,
                 work: Err(error),
             });
         }
@@ -123,10 +126,12 @@ fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Messag
             rule: format!("must be JSON, but {error}"),
         })
         .and_then(|payload| self::work(payload, region, now));
+    let queue = record.event_source_arn.unwrap_or_default();
     Ok(Message {
         id,
         body,
         receives,
+        holds_up_others: queue.strip_suffix(".fifo").is_some(),
         work,
     })
 }

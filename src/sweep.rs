@@ -115,16 +115,20 @@ impl Sweeper {
         deadline: &Deadline,
     ) -> Result<(), Error> {
         let tick = *sweep == Sweep::default();
-        if tick
-            && deadline
-                .put("GetQueueAttributes", "the sweep", self.sweeps.waiting())
-                .await?
-                > 0
-        {
-            info!("the tick gives way to what waits behind it");
-            return Ok(());
-        }
-        match self.sweep(sweep, now, deadline).await {
+        let swept = async {
+            let waiting = self.sweeps.waiting();
+            if tick
+                && deadline
+                    .put("GetQueueAttributes", "the sweep", waiting)
+                    .await?
+                    > 0
+            {
+                info!("the tick gives way to what waits behind it");
+                return Ok(());
+            }
+            self.sweep(sweep, now, deadline).await.map(|_| ())
+        };
+        match swept.await {
             Err(failure) if tick => {
                 error!(
                     error_type = failure.error_type(),
@@ -133,7 +137,7 @@ impl Sweeper {
                 );
                 Ok(())
             }
-            result => result.map(|_| ()),
+            result => result,
         }
     }
 

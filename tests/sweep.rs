@@ -853,6 +853,34 @@ async fn a_tick_that_fails_does_not_come_back_to_hold_up_the_next() {
 }
 
 #[tokio::test]
+async fn a_mistyped_sweep_is_logged_and_holds_up_no_other() {
+    let circle = quick(&[]).await;
+    circle.ivs.world().put(&stage(0), &session(0), ended(1, 5));
+    circle.sqs.send_to_group(
+        SWEEPS,
+        "sweep",
+        &json!({ "sweep": { "dryrun": true } }).to_string(),
+    );
+    circle.tick();
+    circle.until_quiet(PATIENCE).await.unwrap();
+    let lines = circle.pool.log_lines();
+    let failed: Vec<_> = lines
+        .iter()
+        .filter(|line| line["error_type"] == "InvalidEvent")
+        .collect();
+    assert_eq!(failed.len(), 1);
+    assert!(
+        failed[0]["error"].as_str().unwrap().contains("dryrun"),
+        "{}",
+        failed[0]
+    );
+    assert_eq!(
+        (exported(&circle).len(), circle.sweeps.deliveries().len()),
+        (1, 2)
+    );
+}
+
+#[tokio::test]
 async fn a_rewrite_goes_on_by_itself_until_every_file_is_written_anew() {
     let circle = quick(&[("QUEUE_AT_MOST", "40")]).await;
     for number in 0..120 {
