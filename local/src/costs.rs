@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::circle::{Circle, CircleSettings};
+use crate::circle::{Circle, CircleSettings, SWEEPS};
 use crate::scene::ended;
 
 // List prices of us-east-1 in US dollars, as of 2026-11, without the free tiers.
@@ -58,6 +58,8 @@ struct Tick {
     ivs: BTreeMap<String, usize>,
     s3: BTreeMap<String, usize>,
     sqs: BTreeMap<String, usize>,
+    /// How many of the last are to the FIFO queue of sweeps.
+    fifo: usize,
     /// From the invocation to its answer.
     seconds: f64,
 }
@@ -107,11 +109,13 @@ impl Tick {
         }
         let ended = delivery.ended.as_ref().ok_or(io::ErrorKind::InvalidData)?;
         let calls = circle.ivs.world().calls.clone();
+        let sqs = circle.sqs.requests();
         Ok(Self {
             stages,
             ivs: counted(calls.into_iter().map(|call| call.operation)),
             s3: counted(circle.s3.requests().into_iter().map(|it| it.operation)),
-            sqs: counted(circle.sqs.requests().into_iter().map(|it| it.operation)),
+            fifo: sqs.iter().filter(|it| it.queue == SWEEPS).count(),
+            sqs: counted(sqs.into_iter().map(|it| it.operation)),
             seconds: (ended.0 - delivery.started).as_secs_f64(),
         })
     }
@@ -122,8 +126,8 @@ impl Tick {
         let tick = self.seconds * MEMORY_GB * LAMBDA_GB_SECOND
             + LAMBDA_REQUEST
             + sum(&self.s3) * S3_LIST
-            + sum(&self.sqs) * SQS_REQUEST
-            + FIFO_REQUESTS as f64 * SQS_FIFO_REQUEST;
+            + (sum(&self.sqs) - self.fifo as f64) * SQS_REQUEST
+            + (self.fifo + FIFO_REQUESTS) as f64 * SQS_FIFO_REQUEST;
         tick * TICKS_A_MONTH
     }
 }
@@ -164,8 +168,8 @@ fn footer() -> String {
     let idle = IDLE_REQUESTS_A_MONTH * (SQS_REQUEST + SQS_FIFO_REQUEST);
     format!(
         "A month = {TICKS_A_MONTH} ticks × (seconds × {MEMORY_GB} GB × ${:.4} per million GB-seconds + one request to Lambda \
-         at ${:.2} per\nmillion + requests to S3 at ${} per thousand + requests to SQS at ${:.2} per million, those of \
-         the tick at ${:.2}).\nList prices of us-east-1 as of 2026-11, without free tiers. Besides, Lambda asks both \
+         at ${:.2} per\nmillion + requests to S3 at ${} per thousand + requests to SQS at ${:.2} per million, those to \
+         the FIFO queue of sweeps at ${:.2}).\nList prices of us-east-1 as of 2026-11, without free tiers. Besides, Lambda asks both \
          queues for messages, tick or no tick:\nsome ${idle:.2} a month, if by five pollers every 20 seconds (assumed, \
          not measured).",
         LAMBDA_GB_SECOND * 1e6,
@@ -187,10 +191,11 @@ mod tests {
             stages: 1,
             ivs: counts(1000),
             s3: counts(2),
-            sqs: counts(1),
+            sqs: counts(2),
+            fifo: 1,
             seconds: 100.0,
         };
-        // 50 GB-seconds, one request, two lists, one request and three: 666.67 + 0.2 + 10 + 0.4 + 1.5 millionths.
-        assert!((tick.price() - 2880.0 * 678.77e-6).abs() < 1e-6);
+        // 50 GB-seconds, one request, two lists, one request and four: 666.67 + 0.2 + 10 + 0.4 + 2 millionths.
+        assert!((tick.price() - 2880.0 * 679.27e-6).abs() < 1e-6);
     }
 }
