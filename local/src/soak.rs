@@ -241,8 +241,9 @@ impl Soak {
             ),
             (
                 &["ListParticipants"],
-                0.03,
-                &[Kind::TokenRepeated, Kind::TokensCycle],
+                // What could pass for the end of a list strikes often: only a look that no other one mends shows it.
+                0.07,
+                &[Kind::TokenRepeated, Kind::TokensCycle, Kind::EmptyBody],
             ),
             (
                 &["*"],

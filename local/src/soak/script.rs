@@ -138,11 +138,11 @@ impl Draw<'_> {
         let (mut begins, shows, end) = match self.random.f64() {
             p if p < 0.07 => (0.0, None, 0.0),
             // Long ago, so that there is but one look, and no second one mends it.
-            p if p < 0.27 => {
+            p if p < 0.32 => {
                 let shows = self.between(-chaos, 0.85 * chaos).max(0.0);
                 (0.0, Some(shows), -self.between(3_660.0, 180_000.0))
             }
-            p if p < 0.42 => (0.0, Some(0.0), self.between(-confirm, last_end.min(0.0))),
+            p if p < 0.45 => (0.0, Some(0.0), self.between(-confirm, last_end.min(0.0))),
             _ => {
                 let shows = self.between(0.0, 0.85 * chaos);
                 let end = (shows - self.between(0.0, 3.0)).min(last_end);
@@ -220,7 +220,7 @@ impl Draw<'_> {
     ) -> Vec<Participant> {
         let count = match self.random.f64() {
             p if p < 0.08 => 0,
-            p if p < 0.5 && one_look => self.random.usize(201..500),
+            p if p < 0.6 && one_look => self.random.usize(201..500),
             p if p < 0.15 => self.random.usize(101..450),
             _ => self.random.usize(1..13),
         };
