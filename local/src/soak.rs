@@ -242,9 +242,10 @@ impl Soak {
             (
                 &["ListParticipants"],
                 // What could pass for the end of a list strikes often: only a look that no other one mends shows it.
-                0.07,
-                &[Kind::TokenRepeated, Kind::TokensCycle, Kind::EmptyBody],
+                0.2,
+                &[Kind::TokenRepeated, Kind::TokensCycle],
             ),
+            (&["ListParticipants"], 0.07, &[Kind::EmptyBody]),
             (
                 &["*"],
                 0.002,
