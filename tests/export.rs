@@ -493,7 +493,14 @@ async fn a_session_that_fails_fails_all_its_messages_and_no_others() {
     let answer = stack.invoke(json!({ "Records": records })).await.unwrap();
     let failures = ["a", "c", "d"].map(|id| json!({ "itemIdentifier": id }));
     assert_eq!(answer, json!({ "batchItemFailures": failures }));
-    assert_eq!(stack.s3.keys().len(), 1);
+    let keys = stack.s3.keys();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(
+        keys[0],
+        format!("failed/AbCdef1G2hij_{SESSION}"),
+        "the marker of the one that failed"
+    );
+    assert!(keys[1].ends_with("st-2000000000000.parquet"), "{}", keys[1]);
 
     let logged: Vec<_> = stack
         .function
