@@ -67,7 +67,7 @@ pub struct Ivs {
 #[derive(Debug, PartialEq)]
 pub enum Found {
     Ended(EndedSession),
-    Live,
+    Live { start_time: Option<DateTime<Utc>> },
     Unknown,
 }
 
@@ -144,7 +144,9 @@ impl Ivs {
             |fault: &str| self.unusable(GET_STAGE_SESSION, &name.to_string(), fault.to_owned());
         let session = session.ok_or_else(|| malformed("the answer has no stageSession"))?;
         let Some(end_time) = session.end_time else {
-            return Ok(Found::Live);
+            // It only tells how long the session has been live: one without it is live all the same.
+            let start_time = session.start_time.and_then(to_the_milli);
+            return Ok(Found::Live { start_time });
         };
         let start_time = session
             .start_time
@@ -826,7 +828,9 @@ pub(crate) mod tests {
         let session = StageSession::builder()
             .start_time(SdkDateTime::from_secs(10))
             .build();
-        assert_eq!(find(Some(session)).await.unwrap(), Found::Live);
+        let start_time = DateTime::from_timestamp(10, 0);
+        let live = Found::Live { start_time };
+        assert_eq!(find(Some(session)).await.unwrap(), live);
     }
 
     #[tokio::test]

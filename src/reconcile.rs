@@ -74,6 +74,8 @@ struct Done {
     key: Option<String>,
     participants: Option<u64>,
     end_time: Option<DateTime<Utc>>,
+    /// When the session started that has not ended, if IVS was asked for it.
+    live_since: Option<DateTime<Utc>>,
 }
 
 impl Reconciler {
@@ -116,6 +118,7 @@ impl Reconciler {
             calls = report.calls,
             milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             seconds_since_end = done.end_time.map(|end| (now - end).num_seconds()),
+            seconds_since_start = done.live_since.map(|start| (now - start).num_seconds()),
             "session {session_id}: {}",
             done.outcome.as_str(),
         );
@@ -134,7 +137,12 @@ impl Reconciler {
             .await?;
         let session = match found {
             Found::Ended(session) => session,
-            Found::Live => return Ok(Done::without_object(Outcome::StillLive)),
+            Found::Live { start_time } => {
+                return Ok(Done {
+                    live_since: start_time,
+                    ..Done::without_object(Outcome::StillLive)
+                });
+            }
             Found::Unknown => {
                 let hinted_at = request.hinted_at.unwrap_or(now);
                 return deadline
@@ -162,6 +170,7 @@ impl Reconciler {
                 key: Some(key),
                 participants,
                 end_time: Some(session.end_time),
+                live_since: None,
             });
         };
 
@@ -224,6 +233,7 @@ impl Reconciler {
                 key: Some(key.clone()),
                 participants: u64::try_from(participants).ok(),
                 end_time: Some(session.end_time),
+                live_since: None,
             };
             // After a lost race only: a second look writes the same rows again, so that the object's time confirms it.
             if faster.as_ref() == Some(&rows)
@@ -291,6 +301,7 @@ impl Reconciler {
                     key: Some(key),
                     participants,
                     end_time: None,
+                    live_since: None,
                 });
             }
         }
@@ -326,6 +337,7 @@ impl Done {
             key: None,
             participants: None,
             end_time: None,
+            live_since: None,
         }
     }
 }

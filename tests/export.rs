@@ -280,6 +280,9 @@ async fn a_live_session_is_left_alone() {
         report,
         json!({ "stage_arn": STAGE, "session_id": SESSION, "outcome": "still_live", "calls": 1 })
     );
+    let line = stack.function.log_lines().pop().unwrap();
+    let half_an_hour = line["seconds_since_start"].as_i64().unwrap();
+    assert!((1800..1900).contains(&half_an_hour), "{line}");
     assert_eq!(
         (stack.s3.keys(), stack.ivs.count("ListParticipants")),
         (vec![], 0)

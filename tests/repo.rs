@@ -476,3 +476,177 @@ fn there_is_one_tls_stack_and_none_of_openssl() {
         assert_eq!(count(name), 0, "{name} in Cargo.lock");
     }
 }
+
+/// The names by which failures go: those of `Error`, and those that `main.rs` logs itself.
+fn error_types() -> BTreeSet<String> {
+    let quoted = |module: &str, before: &str| -> BTreeSet<String> {
+        module
+            .split(before)
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap().to_owned())
+            .collect()
+    };
+    let errors = module("error.rs");
+    let (_, named) = errors.split_once("fn error_type(").unwrap();
+    let (named, _) = named.split_once("\n    }\n").unwrap();
+    let named = quoted(named, "=> \"");
+    let variants = errors.matches("#[error(").count();
+    assert_eq!(named.len(), variants, "{named:?}");
+    &named | &quoted(&module("main.rs"), "error_type = \"")
+}
+
+/// The alarms by the end of their names, which is the title of their section.
+fn alarms(template: &Value) -> BTreeMap<String, &Value> {
+    let resources = template["Resources"].as_object().unwrap().values();
+    let alarms = resources.filter(|resource| resource["Type"] == "AWS::CloudWatch::Alarm");
+    let named = alarms.map(|alarm| {
+        let name = alarm["Properties"]["AlarmName"]["Fn::Sub"]
+            .as_str()
+            .unwrap();
+        let name = name.strip_prefix("${AWS::StackName}-").unwrap();
+        (name.to_owned(), &alarm["Properties"])
+    });
+    named.collect()
+}
+
+/// The sections of the third level of the runbook, under their titles.
+fn runbook() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string("docs/runbook.md").unwrap();
+    let sections = text.split("\n### ").skip(1).map(|section| {
+        let (title, section) = section.split_once('\n').unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        (title.to_owned(), section.to_owned())
+    });
+    sections.collect()
+}
+
+#[test]
+fn the_runbook_has_a_section_for_each_alarm_and_error_type_and_no_other() {
+    let template = template();
+    let alarms = alarms(&template).into_keys().collect();
+    let sections = runbook();
+    let titles: BTreeSet<_> = sections.keys().cloned().collect();
+    assert_eq!(titles, &error_types() | &alarms);
+    for (title, section) in &sections {
+        let parts = ["**Means.** ", "**Look.** ", "**Do.** "].map(|part| section.find(part.trim()));
+        assert!(parts.iter().all(Option::is_some), "the parts of {title}");
+        assert!(parts.is_sorted(), "the order of the parts of {title}");
+        let look = &section[parts[1].unwrap()..parts[2].unwrap()];
+        assert!(look.contains("```"), "{title} has a command or a query");
+    }
+}
+
+#[test]
+fn each_alarm_says_what_is_wrong_and_names_its_section() {
+    for (name, alarm) in alarms(&template()) {
+        let said = alarm["AlarmDescription"].as_str().unwrap();
+        let (said, section) = said.split_once(" See docs/runbook.md#").unwrap();
+        assert_eq!(section, format!("{name}."));
+        assert!(said.len() > 50, "{name} says what is wrong: {said}");
+        let sent = json!({ "Fn::If": ["HasAlarmEmail", [{ "Ref": "AlarmTopic" }], { "Ref": "AWS::NoValue" }] });
+        assert_eq!(alarm["AlarmActions"], sent, "{name}");
+        // Of no lines at all only the alarm about no sweep makes something, and not where sweeps are switched off.
+        let missing = &alarm["TreatMissingData"];
+        if name == "no-sweep" {
+            assert_eq!(
+                missing,
+                &json!({ "Fn::If": ["SweepsByItself", "breaching", "notBreaching"] })
+            );
+        } else {
+            assert_eq!(missing, "notBreaching", "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_runbooks_links_and_commands_are_sound() {
+    let text = std::fs::read_to_string("docs/runbook.md").unwrap();
+    let sections = runbook();
+    for link in text.split("](#").skip(1) {
+        let link = link.split(')').next().unwrap();
+        assert!(sections.contains_key(link), "the section {link}");
+    }
+    let template = template();
+    for (call, end) in [("$(output ", ")"), ("depth ", "\n")] {
+        for name in text.split(call).skip(1) {
+            let name = name.split(end).next().unwrap();
+            let known = template["Outputs"][name].is_object();
+            assert!(known || name.contains("$1"), "{name} among the outputs");
+        }
+    }
+    let scripts = text
+        .split("```sh\n")
+        .skip(1)
+        .map(|script| script.split("```").next().unwrap());
+    let output = Command::new("bash")
+        .args(["-n", "-c", &scripts.collect::<String>()])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+}
+
+#[test]
+fn the_dashboard_and_the_alarms_show_metrics_that_exist() {
+    let template = template();
+    let resources = template["Resources"].as_object().unwrap();
+    let mut metrics = BTreeSet::new();
+    for (name, resource) in resources {
+        if resource["Type"] == "AWS::Logs::MetricFilter" {
+            let metric = &resource["Properties"]["MetricTransformations"][0];
+            assert_eq!(
+                metric["MetricNamespace"],
+                json!({ "Ref": "AWS::StackName" })
+            );
+            let new = metrics.insert(metric["MetricName"].as_str().unwrap().to_owned());
+            assert!(new, "{name} has a metric of its own");
+        }
+    }
+
+    let body = &properties(&template, "Dashboard")["DashboardBody"]["Fn::Sub"];
+    let body = body
+        .as_str()
+        .unwrap()
+        .replace("${ExportDelaySeconds}", "3600");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let (mut shown, mut types, mut listed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for widget in body["widgets"].as_array().unwrap() {
+        let properties = &widget["properties"];
+        for metric in properties["metrics"].as_array().into_iter().flatten() {
+            if metric[0] == "${AWS::StackName}" {
+                shown.insert(metric[1].as_str().unwrap().to_owned());
+                if metric[2] == "error_type" {
+                    types.insert(metric[3].as_str().unwrap().to_owned());
+                }
+            }
+        }
+        for alarm in properties["alarms"].as_array().into_iter().flatten() {
+            listed.insert(alarm.as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!((shown, types), (metrics.clone(), error_types()));
+    let arns = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm")
+        .map(|(name, _)| format!("${{{name}.Arn}}"));
+    assert_eq!(listed, arns.collect());
+
+    for (name, alarm) in alarms(&template) {
+        let several = alarm["Metrics"].as_array().into_iter().flatten();
+        let several = several.map(|metric| &metric["MetricStat"]["Metric"]);
+        for metric in several.chain([alarm]) {
+            if metric["Namespace"] == json!({ "Ref": "AWS::StackName" }) {
+                let metric = metric["MetricName"].as_str().unwrap();
+                assert!(metrics.contains(metric), "{metric} of {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn readme_names_every_parameter() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    for parameter in template()["Parameters"].as_object().unwrap().keys() {
+        assert!(readme.contains(&format!("`{parameter}`")), "{parameter}");
+    }
+}
