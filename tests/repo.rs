@@ -537,6 +537,14 @@ fn the_runbook_has_a_section_for_each_alarm_and_error_type_and_no_other() {
 }
 
 #[test]
+fn the_line_of_each_error_type_is_tried_against_the_metric_filters() {
+    let tests = std::fs::read_to_string("tests/operation.rs").unwrap();
+    for error_type in error_types() {
+        assert!(tests.contains(&format!("\"{error_type}\"")), "{error_type}");
+    }
+}
+
+#[test]
 fn each_alarm_says_what_is_wrong_and_names_its_section() {
     for (name, alarm) in alarms(&template()) {
         let said = alarm["AlarmDescription"].as_str().unwrap();
