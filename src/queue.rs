@@ -185,8 +185,9 @@ impl Queue {
         Ok(())
     }
 
-    /// By the suffix that SQS demands, in lower case.
-    fn is_fifo(&self) -> bool {
+    /// Whether it hands out one message of a group at a time: by the suffix that SQS demands, in lower case.
+    #[must_use]
+    pub fn is_fifo(&self) -> bool {
         self.url.strip_suffix(".fifo").is_some()
     }
 

@@ -116,8 +116,10 @@ impl Sweeper {
     ) -> Result<(), Error> {
         let tick = *sweep == Sweep::default();
         let swept = async {
+            // Only in a queue of their own: in the queue of work it is sessions that wait.
             let waiting = self.sweeps.waiting();
             if tick
+                && self.sweeps.is_fifo()
                 && deadline
                     .put("GetQueueAttributes", "the sweep", waiting)
                     .await?

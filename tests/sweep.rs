@@ -853,6 +853,28 @@ async fn a_tick_that_fails_does_not_come_back_to_hold_up_the_next() {
 }
 
 #[tokio::test]
+async fn without_a_queue_of_their_own_sweeps_do_not_give_way_to_sessions() {
+    let settings = CircleSettings {
+        delay: Duration::from_mins(10),
+        ..CircleSettings::default()
+    };
+    let circle = circle(settings.with(&QUICK).with(&[("SWEEP_QUEUE_URL", "")])).await;
+    circle.ivs.world().put(&stage(0), &session(0), ended(1, 5));
+    circle
+        .sqs
+        .send(WORK, &hint(&stage(1), &session(1), now()).to_string());
+    let tick = message("tick", &json!({ "sweep": {} }));
+    let answer = circle
+        .invoke(json!({ "Records": [tick] }))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    assert_eq!(circle.swept().len(), 1);
+    assert_eq!(circle.swept()[0]["enqueued"], 1);
+}
+
+#[tokio::test]
 async fn a_mistyped_sweep_is_logged_and_holds_up_no_other() {
     let circle = quick(&[]).await;
     circle.ivs.world().put(&stage(0), &session(0), ended(1, 5));
