@@ -358,6 +358,31 @@ fn the_role_and_the_table_mean_the_keys_that_the_code_writes() {
 }
 
 #[test]
+fn results_of_queries_lie_outside_the_table_and_expire_wherever_a_client_wants_them() {
+    let template = template();
+    let group = &properties(&template, "WorkGroup")["WorkGroupConfiguration"];
+    assert_eq!(group["EnforceWorkGroupConfiguration"], true);
+    let results = &group["ResultConfiguration"]["OutputLocation"]["Fn::Sub"][0];
+    let table = &properties(&template, "ParticipantsTable")["TableInput"];
+    let rows = &table["StorageDescriptor"]["Location"]["Fn::Sub"][0];
+    let (results, rows) = (results.as_str().unwrap(), rows.as_str().unwrap());
+    assert!(!results.starts_with(rows) && !rows.starts_with(results));
+
+    let prefix = results.strip_prefix("s3://${LakeBucket}/").unwrap();
+    let rules = &properties(&template, "Bucket")["LifecycleConfiguration"]["Rules"];
+    let expiry = rules
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|rule| rule["Prefix"] == json!({ "Fn::Sub": prefix }));
+    let expiry = expiry.unwrap();
+    assert_eq!(
+        (&expiry["ExpirationInDays"], &expiry["Status"]),
+        (&json!({ "Ref": "QueryResultDays" }), &json!("Enabled"))
+    );
+}
+
+#[test]
 fn the_schedule_asks_for_a_sweep_one_at_a_time() {
     let template = template();
     let target = &properties(&template, "SweepRule")["Targets"][0];
