@@ -25,6 +25,9 @@ pub struct Config {
     pub queue_at_most: usize,
     /// `IGNORE_ENDED_BEFORE`: sessions that ended before it are left out of sweeps.
     pub ignore_ended_before: Option<DateTime<Utc>>,
+    /// `RETENTION_DAYS`: how long the lake keeps an object; sweeps leave out sessions that ended longer ago. None: for
+    /// ever.
+    pub retention: Option<TimeDelta>,
     /// `AWS_REGION`, which Lambda sets: the region that is asked.
     pub region: String,
     /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names an S3 server of one's own, which wants path style.
@@ -77,6 +80,21 @@ impl Config {
                 rule,
             })
         });
+        let confirm_after = TimeDelta::minutes(number(
+            get,
+            "CONFIRM_AFTER_MINUTES",
+            60,
+            "must be a whole number of minutes from 0 to 525600 (a year)",
+            |n: &i64| (0..=525_600).contains(n),
+        )?);
+        // A session that sweeps leave out before its second look would never get it.
+        let retention_days = number(
+            get,
+            "RETENTION_DAYS",
+            0,
+            "must be 0 (for ever) or a whole number of days up to 36500, and longer than CONFIRM_AFTER_MINUTES",
+            |&n: &i64| n == 0 || (1..=36_500).contains(&n) && TimeDelta::days(n) > confirm_after,
+        )?;
         Ok(Self {
             sweep_queue_url: get("SWEEP_QUEUE_URL").unwrap_or_else(|| queue_url.clone()),
             queue_url,
@@ -89,16 +107,11 @@ impl Config {
                 |n| (1..=100_000).contains(n),
             )?,
             ignore_ended_before: ignore_ended_before.transpose()?,
+            retention: (retention_days > 0).then(|| TimeDelta::days(retention_days)),
             bucket: required("BUCKET", "must name the bucket of the lake")?,
             prefix,
             calls_per_second: calls_per_second(get, "CALLS_PER_SECOND", 2.0)?,
-            confirm_after: TimeDelta::minutes(number(
-                get,
-                "CONFIRM_AFTER_MINUTES",
-                60,
-                "must be a whole number of minutes from 0 to 525600 (a year)",
-                |n: &i64| (0..=525_600).contains(n),
-            )?),
+            confirm_after,
             region: required(
                 "AWS_REGION",
                 "must be the region of the stages, as Lambda sets it",
@@ -179,6 +192,7 @@ mod tests {
             (config.queue_at_most, config.ignore_ended_before),
             (300, None)
         );
+        assert_eq!(config.retention, None);
         assert_eq!(config.sweep_queue_url, config.queue_url);
         assert_eq!(config.confirm_after, TimeDelta::minutes(60));
         assert!(!config.path_style);
@@ -197,6 +211,9 @@ mod tests {
             ("IGNORE_ENDED_BEFORE", "2026"),
             ("CONFIRM_AFTER_MINUTES", "-1"),
             ("CONFIRM_AFTER_MINUTES", "1.5"),
+            ("RETENTION_DAYS", "-1"),
+            ("RETENTION_DAYS", "1.5"),
+            ("RETENTION_DAYS", "36501"),
         ] {
             let message = parse(&[(name, value)]).unwrap_err().to_string();
             assert!(
@@ -204,6 +221,18 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_kept_beyond_its_second_look() {
+        let days = |days| parse(&[("RETENTION_DAYS", days), ("CONFIRM_AFTER_MINUTES", "1440")]);
+        assert_eq!(days("0").unwrap().retention, None);
+        assert_eq!(days("2").unwrap().retention, Some(TimeDelta::days(2)));
+        let message = days("1").unwrap_err().to_string();
+        assert!(
+            message.contains("longer than CONFIRM_AFTER_MINUTES"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -125,6 +125,7 @@ impl Attendance {
             confirm_after,
             queue_at_most: config.queue_at_most,
             ignore_ended_before: config.ignore_ended_before,
+            retention: config.retention,
         };
         Self {
             reconciler,

@@ -90,6 +90,8 @@ pub struct Sweeper {
     pub queue_at_most: usize,
     /// Sessions that ended before this instant are left alone.
     pub ignore_ended_before: Option<DateTime<Utc>>,
+    /// So are those that ended longer ago than the lake keeps an object, which would bring back what has expired.
+    pub retention: Option<TimeDelta>,
 }
 
 /// The sessions of the stages that time was left for.
@@ -327,14 +329,12 @@ impl Sweeper {
         report: &mut Report,
     ) -> Result<Vec<SessionRef>, Error> {
         report.sessions = sessions.len();
+        let ignored_before = self.ignored_before(now);
         let mut ended = Vec::new();
         for (name, session) in sessions {
             match session.end_time {
                 None => report.live += 1,
-                Some(end)
-                    if self
-                        .ignore_ended_before
-                        .is_some_and(|instant| end < instant) => {}
+                Some(end) if ignored_before.is_some_and(|instant| end < instant) => {}
                 Some(end) => ended.push((end, session.start_time, name)),
             }
         }
@@ -399,6 +399,13 @@ impl Sweeper {
         }
         missing.append(&mut again);
         Ok(missing)
+    }
+
+    /// S3 counts an object's days from when it was last written, which is after the session's end. So of a session that
+    /// ended less than that ago, nothing has expired yet.
+    fn ignored_before(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let expired_before = self.retention.map(|kept| now - kept);
+        self.ignore_ended_before.max(expired_before)
     }
 
     async fn send_on(&self, sweep: &Sweep, now: DateTime<Utc>) -> Result<(), Error> {

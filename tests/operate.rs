@@ -47,6 +47,7 @@ impl Deployed {
             ("SweepSchedule", "rate(15 minutes)"),
             ("SweepState", "ENABLED"),
             ("IgnoreEndedBefore", ""),
+            ("RetentionDays", "0"),
         ];
         let sent = json!({ "stdout": { "MessageId": "2e1424d4-f796-459a-8184-9c92662be6da" } });
         Self {
@@ -319,6 +320,23 @@ fn a_backfill_with_nothing_to_export_neither_asks_nor_sends() {
     let said = stack.make(&["backfill", "YES=1"], "");
     assert!(said.success && said.text.contains("nothing to export"));
     assert!(stack.named("sqs send-message").is_empty());
+}
+
+#[test]
+fn a_backfill_tells_what_it_leaves_out() {
+    let mut stack = Deployed::new().reports(&[Report::default()]);
+    stack.parameters.insert("RetentionDays", "90");
+    stack
+        .parameters
+        .insert("IgnoreEndedBefore", "2026-01-01T00:00:00Z");
+    let said = stack.make(&["backfill"], "");
+    assert!(said.success, "{}", said.error);
+    for line in [
+        "What ended before 2026-01-01T00:00:00Z is left out (IgnoreEndedBefore).",
+        "What ended more than 90 days ago is left out (RetentionDays).",
+    ] {
+        assert!(said.text.contains(line), "{}", said.text);
+    }
 }
 
 #[test]

@@ -165,6 +165,10 @@ fn the_templates_defaults_are_the_codes() {
         (default("IgnoreEndedBefore"), config.ignore_ended_before),
         (json!(""), None)
     );
+    assert_eq!(
+        (default("RetentionDays"), config.retention),
+        (json!(0), None)
+    );
 }
 
 #[test]
@@ -355,6 +359,22 @@ fn the_role_and_the_table_mean_the_keys_that_the_code_writes() {
         "s3://${LakeBucket}/${Prefix}participants/dt=${!dt}/"
     );
     assert_eq!(table["Parameters"]["projection.dt.format"], "yyyy-MM-dd");
+}
+
+#[test]
+fn what_s3_expires_is_what_sweeps_leave_out() {
+    let template = template();
+    let rules = &properties(&template, "Bucket")["LifecycleConfiguration"]["Rules"];
+    let expiry = json!({
+        "Id": "ExpireParticipants",
+        "Status": "Enabled",
+        "Prefix": { "Fn::Sub": "${Prefix}participants/" },
+        "ExpirationInDays": { "Ref": "RetentionDays" },
+    });
+    let rule = json!({ "Fn::If": ["Expires", expiry, { "Ref": "AWS::NoValue" }] });
+    assert!(rules.as_array().unwrap().contains(&rule));
+    let set = &properties(&template, "Function")["Environment"]["Variables"];
+    assert_eq!(set["RETENTION_DAYS"], json!({ "Ref": "RetentionDays" }));
 }
 
 #[test]

@@ -411,6 +411,41 @@ async fn a_dry_run_reports_and_sends_nothing() {
 }
 
 #[tokio::test]
+async fn what_has_expired_comes_back_by_no_sweep_but_by_a_request() {
+    const DAY: i64 = 24 * 60;
+    let circle = quick(&[("RETENTION_DAYS", "30")]).await;
+    for (number, days) in [(0, 29), (1, 31)] {
+        let what = ended(3, days * DAY);
+        circle.ivs.world().put(&stage(0), &session(number), what);
+        let request = request(&stage(0), &session(number));
+        circle.invoke(request).await.unwrap().unwrap();
+    }
+    // As S3 does with the second session's, and as somebody may do with the first one's by mistake.
+    assert_eq!(exported(&circle), [file(0, 0), file(0, 1)].into());
+    for key in circle.s3.keys() {
+        let delete = s3_client(&circle).delete_object().bucket(BUCKET).key(key);
+        delete.send().await.unwrap();
+    }
+
+    circle.tick();
+    circle.until_quiet(PATIENCE).await.unwrap();
+    assert_eq!(exported(&circle), [file(0, 0)].into());
+    for options in [
+        json!({}),
+        json!({ "stage_arn": stage(0), "rewrite_before": timestamp(now() - TimeDelta::minutes(1)) }),
+    ] {
+        let report = sweep(&circle, options).await;
+        assert_eq!(
+            (&report["sessions"], &report["missing"], &report["due"]),
+            (&json!(2), &json!(0), &json!(0))
+        );
+    }
+    let request = request(&stage(0), &session(1));
+    let report = circle.invoke(request).await.unwrap().unwrap();
+    assert_eq!(report["outcome"], "exported");
+}
+
+#[tokio::test]
 async fn two_hundred_messages_of_live_sessions_cost_a_handful_of_calls() {
     let circle = quick(&[]).await;
     for number in 0..200 {

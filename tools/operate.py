@@ -206,6 +206,9 @@ def backfill():
     ignored = stack.parameters.get("IgnoreEndedBefore")
     if ignored:
         print(f"  What ended before {ignored} is left out (IgnoreEndedBefore).")
+    kept = stack.parameters.get("RetentionDays", "0")
+    if kept != "0":
+        print(f"  What ended more than {kept} days ago is left out (RetentionDays).")
     if not sums["left"]:
         print("There is nothing to export, so nothing was sent.")
         return
