@@ -223,10 +223,6 @@ fn the_queues_numbers_fit_the_functions() {
             number(&properties(&template, resource)["MessageRetentionPeriod"]),
             14 * 24 * 3600
         );
-        assert_eq!(
-            properties(&template, resource)["SqsManagedSseEnabled"],
-            true
-        );
     }
     assert_eq!((number(&mapping["BatchSize"]), window), (200, 60));
     // Without it a batch with one failure would count as done, and the session would be lost.
@@ -275,6 +271,14 @@ const LAMBDAS_OWN: [&str; 5] = [
     "logs:PutLogEvents",
 ];
 
+/// What an action needs besides where its object or its queue is under a key of KMS.
+const UNDER_A_KEY: [(&str, &[&str]); 4] = [
+    ("s3:GetObject", &["kms:Decrypt"]),
+    ("s3:PutObject", &["kms:GenerateDataKey"]),
+    ("sqs:ReceiveMessage", &["kms:Decrypt"]),
+    ("sqs:SendMessage", &["kms:GenerateDataKey", "kms:Decrypt"]),
+];
+
 #[test]
 fn the_policy_allows_what_the_code_calls_and_no_more() {
     let mut called = BTreeSet::new();
@@ -300,34 +304,172 @@ fn the_policy_allows_what_the_code_calls_and_no_more() {
         "the operations that the code calls, and those whose actions are known here"
     );
 
-    let needed = ACTIONS
+    let mut needed: BTreeSet<_> = ACTIONS
         .iter()
         .flat_map(|(_, actions)| *actions)
         .chain(&LAMBDAS_OWN)
-        .copied();
+        .copied()
+        .collect();
+    let under_a_key = UNDER_A_KEY
+        .iter()
+        .filter(|(action, _)| needed.contains(action))
+        .flat_map(|(_, more)| *more);
+    needed.append(&mut under_a_key.copied().collect());
     let template = template();
     let policy = &properties(&template, "FunctionRole")["Policies"][0]["PolicyDocument"];
     let statements = policy["Statement"].as_array().unwrap();
-    let allowed = statements
+    let allowed: Vec<_> = statements
         .iter()
-        .flat_map(|statement| match &statement["Action"] {
-            Value::String(action) => vec![action.as_str()],
-            actions => actions
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|action| action.as_str().unwrap())
-                .collect(),
-        });
+        .map(always)
+        .flat_map(|statement| texts(&statement["Action"]))
+        .collect();
     assert_eq!(
-        allowed.collect::<BTreeSet<_>>(),
-        needed.collect::<BTreeSet<_>>()
+        allowed.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        needed
     );
-    assert!(
-        statements
-            .iter()
-            .all(|statement| statement["Resource"] != "*")
+    // So that there is no statement, and no action of one, that could go.
+    assert_eq!(allowed.len(), needed.len(), "{allowed:?}");
+
+    let at_the_key =
+        |statement: &&Value| texts(&always(statement)["Action"])[0].starts_with("kms:");
+    let at_the_key: Vec<_> = statements.iter().filter(at_the_key).collect();
+    assert_eq!(at_the_key.len(), 1);
+    assert_eq!(at_the_key[0]["Fn::If"][0], "UnderKey");
+    assert_eq!(at_the_key[0]["Fn::If"][2], json!({ "Ref": "AWS::NoValue" }));
+    let statement = always(at_the_key[0]);
+    assert_eq!(statement["Resource"], json!({ "Ref": "KmsKeyArn" }));
+    let through = ["s3", "sqs"]
+        .map(|service| json!({ "Fn::Sub": format!("{service}.${{AWS::Region}}.amazonaws.com") }));
+    assert_eq!(
+        statement["Condition"],
+        json!({ "StringEquals": { "kms:ViaService": through } })
     );
+}
+
+/// What stands in the template, or, if that depends on a condition, what it is where the condition holds.
+fn always(conditional: &Value) -> &Value {
+    conditional
+        .get("Fn::If")
+        .map_or(conditional, |parts| &parts[1])
+}
+
+/// One text or many.
+fn texts(value: &Value) -> Vec<String> {
+    let one = |text: &Value| text.as_str().unwrap().to_owned();
+    value
+        .as_array()
+        .map_or_else(|| vec![one(value)], |many| many.iter().map(one).collect())
+}
+
+/// The statements that allow something on what a wildcard names, and why each has to.
+const WILDCARDS: [(&str, &str); 2] = [
+    (
+        "StagesRead",
+        "stages come and go, and a sweep lists them all",
+    ),
+    (
+        "ObjectsReadWrite",
+        "the keys below the lake's two prefixes are those of sessions",
+    ),
+];
+
+#[test]
+fn nothing_is_allowed_to_everybody_or_on_everything() {
+    let template = template();
+    let mut wild = BTreeSet::new();
+    let resources = template["Resources"].as_object().unwrap();
+    for (name, resource) in resources {
+        let properties = &resource["Properties"];
+        let own = properties.get("PolicyDocument");
+        let inline = properties["Policies"].as_array().into_iter().flatten();
+        let documents = own
+            .into_iter()
+            .chain(inline.map(|policy| &policy["PolicyDocument"]))
+            .chain(properties.get("AssumeRolePolicyDocument"));
+        for statement in documents
+            .flat_map(|document| document["Statement"].as_array().unwrap())
+            .map(always)
+            .filter(|statement| statement["Effect"] == "Allow")
+        {
+            assert_ne!(statement["Principal"], "*", "{name}");
+            assert!(statement.get("NotAction").is_none(), "{name}");
+            assert!(statement.get("NotResource").is_none(), "{name}");
+            for action in texts(&statement["Action"]) {
+                assert!(!action.contains('*'), "{action} of {name}");
+            }
+            if statement["Resource"].to_string().contains('*') {
+                assert_ne!(statement["Resource"], "*", "{name}");
+                wild.insert(statement["Sid"].as_str().unwrap().to_owned());
+            }
+        }
+        assert!(
+            properties.get("ManagedPolicyArns").is_none(),
+            "{name} has only what stands here"
+        );
+    }
+    assert_eq!(wild, WILDCARDS.map(|(sid, _)| sid.to_owned()).into());
+}
+
+#[test]
+fn whatever_may_hold_user_ids_is_under_the_key_if_one_is_given() {
+    let template = template();
+    let given = |then: Value, otherwise: Value| json!({ "Fn::If": ["UnderKey", then, otherwise] });
+    let none = || json!({ "Ref": "AWS::NoValue" });
+    let key = || json!({ "Ref": "KmsKeyArn" });
+    let mut covered = BTreeMap::new();
+    for resource in template["Resources"].as_object().unwrap().values() {
+        let (kind, properties) = (resource["Type"].as_str().unwrap(), &resource["Properties"]);
+        match kind {
+            "AWS::SQS::Queue" => {
+                assert_eq!(properties["KmsMasterKeyId"], given(key(), none()));
+                // One kind of encryption at a time.
+                assert_eq!(
+                    properties["SqsManagedSseEnabled"],
+                    given(none(), json!(true))
+                );
+            }
+            "AWS::SNS::Topic" => assert_eq!(properties["KmsMasterKeyId"], given(key(), none())),
+            "AWS::Logs::LogGroup" => assert_eq!(properties["KmsKeyId"], given(key(), none())),
+            "AWS::S3::Bucket" => {
+                let rules = &properties["BucketEncryption"]["ServerSideEncryptionConfiguration"];
+                assert_eq!(
+                    rules[0]["ServerSideEncryptionByDefault"],
+                    given(
+                        json!({ "SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key() }),
+                        json!({ "SSEAlgorithm": "AES256" }),
+                    )
+                );
+                assert_eq!(rules[0]["BucketKeyEnabled"], given(json!(true), none()));
+            }
+            "AWS::Athena::WorkGroup" => {
+                let results = &properties["WorkGroupConfiguration"]["ResultConfiguration"];
+                assert_eq!(
+                    results["EncryptionConfiguration"],
+                    given(
+                        json!({ "EncryptionOption": "SSE_KMS", "KmsKey": key() }),
+                        json!({ "EncryptionOption": "SSE_S3" }),
+                    )
+                );
+            }
+            _ => continue,
+        }
+        *covered.entry(kind).or_insert(0) += 1;
+    }
+    assert_eq!(covered.len(), 5, "{covered:?}");
+
+    let policy: Value =
+        serde_json::from_str(&std::fs::read_to_string("docs/key-policy.json").unwrap()).unwrap();
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    for statement in policy["Statement"].as_array().unwrap() {
+        let sid = statement["Sid"].as_str().unwrap();
+        assert!(readme.contains(&format!("| `{sid}` |")), "{sid}");
+        let service = &statement["Principal"]["Service"];
+        assert_eq!(
+            service.is_string(),
+            statement["Condition"].is_object(),
+            "{sid}"
+        );
+    }
 }
 
 #[test]
