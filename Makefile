@@ -14,7 +14,7 @@ TOOLED := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 # What the operator's commands work on.
 STACK ?= ivs-attendance
-export STACK STAGE SESSION YES
+export STACK STAGE SESSION YES Q P
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,14 @@ check: $(TOOLS) ## Format, lints, documentation, template, guards
 	$(TOOLED) cfn-lint .local/translated.json
 	cargo test --locked --quiet --test repo
 
+athena: $(TOOLS) ## Table and queries on Athena's own engine: needs Maven and a JDK of 24 or newer, fetches Trino once
+	@cargo build --workspace --locked
+	@$(VENV)/bin/python tests/athena/check.py
+
+query: $(TOOLS) ## One of them, over a dozen sessions: Q=queries/NAME.sql, P="'TEXT', …" for its question marks
+	@cargo build --workspace --locked
+	@$(VENV)/bin/python tests/athena/query.py "$$Q" "$$P"
+
 build: $(TOOLS) ## The function for Lambda: an arm64 zip
 	@rustup target list --installed | grep -x aarch64-unknown-linux-gnu >/dev/null || { \
 	  echo "The Rust target aarch64-unknown-linux-gnu is missing; get it with: rustup target add aarch64-unknown-linux-gnu" >&2; exit 1; }
@@ -80,4 +88,4 @@ $(TOOLS): requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.PHONY: help run serve bench tick-costs test check build deploy sweep backfill export redrive soak
+.PHONY: help run serve bench tick-costs test check athena query build deploy sweep backfill export redrive soak

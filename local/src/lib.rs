@@ -9,6 +9,7 @@ pub mod circle;
 #[cfg(test)]
 mod client;
 pub mod costs;
+pub mod dozen;
 pub mod faults;
 pub mod function;
 pub mod ivs;

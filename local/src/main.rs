@@ -1,5 +1,5 @@
-//! `make run`, `make serve`, `make soak`, `make bench`, `make tick-costs`: the function at work on the files in `events/`
-//! and beyond, on this machine.
+//! `make run`, `make serve`, `make soak`, `make bench`, `make tick-costs`, `make athena`: the function at work on the files
+//! in `events/` and beyond, on this machine.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -16,6 +16,7 @@ use chrono::Utc;
 use ivs_attendance_local::bench::bench;
 use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
 use ivs_attendance_local::costs::tick_costs;
+use ivs_attendance_local::dozen;
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
 use ivs_attendance_local::queues::QueueSettings;
@@ -86,9 +87,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let settings = soak_settings(options)?;
             soak(Path::new(bootstrap), &fresh(folder)?, settings).await
         }
+        ["dozen", bootstrap, folder, s3_url, ref steps @ ..] => {
+            dozen::fill(Path::new(bootstrap), &fresh(folder)?, s3_url, steps).await
+        }
         _ => Err(
             "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | bench BOOTSTRAP FOLDER | \
-             tick-costs BOOTSTRAP FOLDER | soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
+             dozen BOOTSTRAP FOLDER S3_URL STEP… | tick-costs BOOTSTRAP FOLDER | soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
                 .into(),
         ),
     }

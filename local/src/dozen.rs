@@ -1,0 +1,374 @@
+//! A dozen sessions that are hard on a table, exported by the real function into an S3 of somebody else's, for queries:
+//! `make athena` and `make query`.
+
+use std::error::Error;
+use std::path::Path;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use crate::function::Function;
+use crate::ivs::{Ivs, Participant, Quota, Session, timestamp};
+use crate::queues::QueueSettings;
+use crate::scene::{audience, now, request};
+use crate::sqs::Sqs;
+use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
+
+/// What the function is asked for, one after the other.
+const STEPS: &str = "export (each session by a request), sweep, rewrite (each session anew)";
+
+/// Starts IVS with the dozen and the function in front of the S3 at `s3_url`, asks for each of `steps`, and prints the
+/// answers as JSON, one a line. `known.json` in `folder` is then what IVS knows, as its API tells it.
+///
+/// # Errors
+/// When a server fails, the function answers with an error, or a step is none of [`STEPS`].
+pub async fn fill(
+    bootstrap: &Path,
+    folder: &Path,
+    s3_url: &str,
+    steps: &[&str],
+) -> Result<(), Box<dyn Error>> {
+    let ivs = Ivs::start(REGION).await?;
+    let sqs = Sqs::start().await?;
+    let work = sqs.create("work", QueueSettings::default());
+    let dozen = sessions(now());
+    {
+        let mut world = ivs.world();
+        world.quota = Quota::Off;
+        for (stage_arn, session_id, session) in &dozen {
+            world.put(stage_arn, session_id, session.clone());
+        }
+    }
+    std::fs::write(
+        folder.join("known.json"),
+        serde_json::to_vec(&known(&dozen))?,
+    )?;
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ("AWS_ENDPOINT_URL_IVS_REALTIME", ivs.url()),
+        ("AWS_ENDPOINT_URL_S3", s3_url),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url()),
+        ("BUCKET", BUCKET),
+        ("CALLS_PER_SECOND", "50"),
+        ("QUEUE_URL", &work),
+        ("SWEEP_CALLS_PER_SECOND", "50"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let log = folder.join("function.log");
+    let mut function = Function::start(bootstrap, REGION, &variables.into(), log).await?;
+    for &step in steps {
+        let payloads = match step {
+            "export" | "rewrite" => dozen
+                .iter()
+                .map(|(stage_arn, session_id, _)| {
+                    let mut payload = request(stage_arn, session_id);
+                    if step == "rewrite" {
+                        let now = now().to_rfc3339_opts(SecondsFormat::Micros, true);
+                        payload["rewrite_before"] = json!(now);
+                    }
+                    payload
+                })
+                .collect(),
+            "sweep" => vec![json!({ "sweep": {} })],
+            _ => return Err(format!("{step:?} is none of the steps: {STEPS}").into()),
+        };
+        for payload in payloads {
+            match function.invoke(payload.clone(), TIMEOUT).await {
+                Ok(answer) => println!("{answer}"),
+                Err(failure) => return Err(format!("{payload}: {failure:?}").into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The sessions as JSON, with the members and the form that the API gives them.
+fn known(dozen: &[(String, String, Session)]) -> Value {
+    let one = |(stage_arn, session_id, session): &(String, String, Session)| {
+        json!({
+            "stageArn": stage_arn,
+            "sessionId": session_id,
+            "startTime": session.start_time.map(timestamp),
+            "endTime": session.end_time.map(timestamp),
+            "participants": session.participants,
+        })
+    };
+    dozen.iter().map(one).collect()
+}
+
+/// The dozen: most on days that stand fast, so that queries can name them, and some of the last days before `now`.
+fn sessions(now: DateTime<Utc>) -> Vec<(String, String, Session)> {
+    let at = |text: &str| {
+        let time = DateTime::parse_from_rfc3339(text).expect("an instant by RFC 3339");
+        time.to_utc()
+    };
+    let mut dozen = Vec::new();
+    let mut put = |stage: &str, session_id: &str, start: DateTime<Utc>, minutes, participants| {
+        let session = Session {
+            start_time: Some(start),
+            end_time: Some(start + TimeDelta::minutes(minutes)),
+            participants,
+        };
+        let stage_arn = format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}");
+        dozen.push((stage_arn, session_id.to_owned(), session));
+    };
+
+    let lecture = at("2026-11-02T09:00:00Z");
+    put(
+        "Lectures0000",
+        "st-Lecture000001",
+        lecture,
+        95,
+        audience(5_000, lecture),
+    );
+    put(
+        "Lectures0000",
+        "st-Nobody0000001",
+        at("2026-11-02T13:00:00Z"),
+        3,
+        Vec::new(),
+    );
+    // The last millisecond of a day, and the first of the next. The two have one id, on two stages.
+    let last = at("2026-11-03T23:59:59.999Z");
+    put(
+        "Midnight0000",
+        "st-Midnight00001",
+        last,
+        30,
+        audience(4, last),
+    );
+    let first = at("2026-11-04T00:00:00Z");
+    put(
+        "Morning00000",
+        "st-Midnight00001",
+        first,
+        30,
+        audience(6, first),
+    );
+    let start = at("2026-11-04T10:00:00Z");
+    put(
+        "Texts0000000",
+        "st-Texts00000001",
+        start,
+        20,
+        odd_users(start),
+    );
+    put(
+        "Future000000",
+        "st-Future0000001",
+        start,
+        25,
+        tomorrows(start),
+    );
+    let start = at("2026-11-05T15:30:00.250Z");
+    put(
+        "Recording000",
+        "st-Recording0001",
+        start,
+        61,
+        recordings(start),
+    );
+    put("Stage0Source", "st-Source0000001", start, 90, source(start));
+    put(
+        "Stage0Target",
+        "st-Target0000001",
+        start,
+        45,
+        replicas(start),
+    );
+    let start = at("2026-11-06T18:00:00Z");
+    put(
+        "Reconnects00",
+        "st-Reconnect0001",
+        start,
+        50,
+        reconnects(start),
+    );
+    put(
+        "Unfinished00",
+        "st-Unfinished001",
+        start,
+        10,
+        unfinished(start),
+    );
+    // Of the last days: a week ago, yesterday, and one that ended so lately that it is due for its second look.
+    for (session_id, before, people) in [
+        ("st-LastWeek00001", TimeDelta::days(8), 9),
+        ("st-Yesterday0001", TimeDelta::days(1), 12),
+        ("st-Lately0000001", TimeDelta::minutes(47), 7),
+    ] {
+        let start = now - before;
+        put(
+            "Daily0000000",
+            session_id,
+            start,
+            42,
+            audience(people, start),
+        );
+    }
+    dozen
+}
+
+/// A participant who joined so many seconds after the start.
+fn person(number: u32, user_id: Option<&str>, start: DateTime<Utc>, seconds: i64) -> Participant {
+    Participant {
+        participant_id: Some(format!("p{number:011}")),
+        user_id: user_id.map(str::to_owned),
+        state: Some("DISCONNECTED".to_owned()),
+        first_join_time: Some(timestamp(start + TimeDelta::seconds(seconds))),
+        published: Some(false),
+        recording_state: Some("DISABLED".to_owned()),
+        replication_type: Some("NONE".to_owned()),
+        ..Participant::default()
+    }
+}
+
+/// User ids that break what quotes, cuts, trims or takes empty for absent.
+fn odd_users(start: DateTime<Utc>) -> Vec<Participant> {
+    let long = "long ".repeat(200);
+    let ids = [
+        None,
+        Some(""),
+        Some(" "),
+        Some("NULL"),
+        Some("O'Brien \"the\" \\ 'Chief'"),
+        Some("two\nlines\r\nand a\ttab"),
+        Some("👩🏽‍🚀 école ﷺ 日本語"),
+        Some("e\u{301} and \u{e9}"),
+        Some("a\u{0}b"),
+        Some("'; DROP TABLE participants; --"),
+        Some("100%_sure"),
+        Some(long.as_str()),
+    ];
+    (0..)
+        .zip(ids)
+        .map(|(number, id)| person(number, id, start, 2 * i64::from(number)))
+        .collect()
+}
+
+/// What the API may say one day, and what it may leave out.
+fn tomorrows(start: DateTime<Utc>) -> Vec<Participant> {
+    vec![
+        Participant {
+            state: Some("LINGERING".to_owned()),
+            recording_state: Some("PAUSED".to_owned()),
+            replication_type: Some("MIRROR".to_owned()),
+            replication_state: Some("RESTING".to_owned()),
+            ..person(1, Some("ana"), start, 1)
+        },
+        // Only what no participant can be without.
+        Participant {
+            participant_id: Some("p00000000002".to_owned()),
+            ..Participant::default()
+        },
+        // Absent booleans read false; a join finer than a millisecond is cut.
+        Participant {
+            published: None,
+            redundant_ingest: None,
+            first_join_time: Some("2026-11-04T10:00:03.987654321Z".to_owned()),
+            ..person(3, Some("ben"), start, 3)
+        },
+        Participant {
+            published: Some(true),
+            redundant_ingest: Some(true),
+            ingest_configuration_arn: Some(format!(
+                "arn:aws:ivs:{REGION}:123456789012:ingest-configuration/Abcdef123456"
+            )),
+            ..person(4, Some("cleo"), start, 4)
+        },
+    ]
+}
+
+/// A publisher for each state of a recording, of whom the last has none, and one viewer.
+fn recordings(start: DateTime<Utc>) -> Vec<Participant> {
+    let states = [
+        Some("STOPPED"),
+        Some("STOPPED"),
+        Some("FAILED"),
+        Some("STARTING"),
+        Some("ACTIVE"),
+        Some("STOPPING"),
+        Some("DISABLED"),
+        None,
+    ];
+    let mut people: Vec<_> = (0..)
+        .zip(states)
+        .map(|(number, state)| Participant {
+            published: Some(true),
+            recording_state: state.map(str::to_owned),
+            ..person(number, Some(&format!("speaker-{number}")), start, 5)
+        })
+        .collect();
+    people.push(person(90, Some("ana"), start, 600));
+    people
+}
+
+/// The host, who is shown on another stage, too, and a guest.
+fn source(start: DateTime<Utc>) -> Vec<Participant> {
+    vec![
+        Participant {
+            published: Some(true),
+            replication_type: Some("SOURCE".to_owned()),
+            replication_state: Some("STOPPED".to_owned()),
+            ..person(1, Some("host"), start, 0)
+        },
+        person(2, Some("guest"), start, 30),
+    ]
+}
+
+/// Two replicas, one of a session that the lake does not have, among their audience.
+fn replicas(start: DateTime<Utc>) -> Vec<Participant> {
+    let replica = |number, user_id, session_id: &str, state: &str| Participant {
+        published: Some(true),
+        replication_type: Some("REPLICA".to_owned()),
+        replication_state: Some(state.to_owned()),
+        source_stage_arn: Some(format!(
+            "arn:aws:ivs:{REGION}:123456789012:stage/Stage0Source"
+        )),
+        source_session_id: Some(session_id.to_owned()),
+        ..person(number, Some(user_id), start, 60)
+    };
+    vec![
+        replica(1, "host", "st-Source0000001", "STOPPED"),
+        replica(2, "visitor", "st-Elsewhere0001", "ACTIVE"),
+        person(3, Some("guest"), start, 61),
+        person(4, None, start, 62),
+    ]
+}
+
+/// One who came three times with new tokens, one who came twice in the same second, and people without a user id, who
+/// cannot be told apart.
+fn reconnects(start: DateTime<Utc>) -> Vec<Participant> {
+    [
+        (Some("ana"), 0),
+        (Some("ana"), 300),
+        (Some("ana"), 1200),
+        (Some("ben"), 10),
+        (Some("ben"), 10),
+        (Some("cleo"), 20),
+        (Some(""), 30),
+        (Some(""), 40),
+        (None, 50),
+        (None, 60),
+    ]
+    .iter()
+    .zip(0..)
+    .map(|(&(user_id, seconds), number)| person(number, user_id, start, seconds))
+    .collect()
+}
+
+/// Connected, or recording, though the session has ended.
+fn unfinished(start: DateTime<Utc>) -> Vec<Participant> {
+    let mut people = vec![
+        person(1, Some("dora"), start, 1),
+        person(2, Some("emil"), start, 2),
+        person(3, Some("fay"), start, 3),
+        person(4, Some("gus"), start, 4),
+    ];
+    people[0].state = Some("CONNECTED".to_owned());
+    people[1].recording_state = Some("ACTIVE".to_owned());
+    people[2].state = Some("CONNECTED".to_owned());
+    people[2].recording_state = Some("STOPPING".to_owned());
+    people
+}

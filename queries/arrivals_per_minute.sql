@@ -1,0 +1,24 @@
+-- How did people arrive in this session, minute by minute
+--
+-- Parameters, in the order of the question marks:
+--   1. the first day on which it can have started, e.g. '2026-11-02'
+--   2. the last day, e.g. '2026-11-02'
+--   3. the session's id, e.g. 'st-Lecture000001'
+-- Columns: a row for each minute, in UTC, in which somebody joined. arrived: participants who joined in it. so_far: up to
+-- its end. A last row without a minute counts those of whom IVS has no time of joining.
+-- Reads only the days from 1 to 2. The day is that of the session's start, whenever the arrivals were: those after
+-- midnight are among them.
+-- How many were there at a time cannot be told: IVS lists no time of leaving.
+SELECT
+  stage_arn,
+  date_trunc('minute', first_join_time) AS minute,
+  count(*) AS arrived,
+  sum(count(*)) OVER (
+    PARTITION BY stage_arn
+    ORDER BY date_trunc('minute', first_join_time) NULLS LAST
+  ) AS so_far
+FROM participants
+WHERE dt BETWEEN ? AND ?
+  AND session_id = ?
+GROUP BY stage_arn, date_trunc('minute', first_join_time)
+ORDER BY stage_arn, minute NULLS LAST

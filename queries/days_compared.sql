@@ -1,0 +1,23 @@
+-- How do the last 28 days compare, each with the same weekday of the week before
+--
+-- Parameters: none.
+-- Columns: a row for each day, the newest first, with zeroes for a day without a row. change: participants beside those of
+-- a week before, in percent; empty where there were none. The newest day is not over yet.
+-- Reads only the last 35 days: the sessions that started on them, in UTC.
+WITH days AS (
+  SELECT date(dt) AS day, count(DISTINCT ROW(stage_arn, session_id)) AS sessions, count(*) AS participants
+  FROM participants
+  WHERE date(dt) >= current_date - INTERVAL '35' DAY
+  GROUP BY date(dt)
+)
+SELECT
+  calendar.day,
+  date_format(calendar.day, '%W') AS weekday,
+  coalesce(this.sessions, 0) AS sessions,
+  coalesce(this.participants, 0) AS participants,
+  coalesce(before.participants, 0) AS participants_week_before,
+  100 * (coalesce(this.participants, 0) - before.participants) / before.participants AS change
+FROM UNNEST(sequence(current_date - INTERVAL '27' DAY, current_date)) AS calendar (day)
+LEFT JOIN days AS this ON this.day = calendar.day
+LEFT JOIN days AS before ON before.day = calendar.day - INTERVAL '7' DAY
+ORDER BY calendar.day DESC

@@ -1,0 +1,19 @@
+-- Is anything there twice: the answer must be empty
+--
+-- Parameters: none.
+-- Columns: a row for each session that lies in more than one file, and for each participant who is in a session more than
+-- once: participant_id is empty for a session. files: in which it lies.
+-- Reads all days, and lists each of them even where it is empty. From the day of the first session on, which the parameter
+-- FirstDay of the stack can be set to, that is quicker.
+SELECT
+  stage_arn,
+  session_id,
+  participant_id,
+  count(*) AS "rows",
+  array_join(array_agg(DISTINCT "$path" ORDER BY "$path"), ', ') AS files
+FROM participants
+GROUP BY GROUPING SETS ((stage_arn, session_id), (stage_arn, session_id, participant_id))
+HAVING
+  (grouping(participant_id) = 1 AND count(DISTINCT "$path") > 1)
+  OR (grouping(participant_id) = 0 AND count(*) > 1)
+ORDER BY stage_arn, session_id, participant_id NULLS FIRST

@@ -1,0 +1,15 @@
+-- In which files does this user stand: for the deletion of their rows, by docs/erasure.md
+--
+-- Parameters, in the order of the question marks:
+--   1. the first day, e.g. '2026-11-01'
+--   2. the last day, e.g. '2026-11-30'
+--   3. the user id, exactly as in the tokens, e.g. 'ana'
+-- Columns: a row for each file, and how many of its rows are the user's.
+-- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All there is: from the stack's FirstDay to
+-- today.
+SELECT "$path" AS file, count(*) AS "rows"
+FROM participants
+WHERE dt BETWEEN ? AND ?
+  AND user_id = ?
+GROUP BY "$path"
+ORDER BY file

@@ -1,0 +1,33 @@
+-- Who was shown here from another stage, and from which session
+--
+-- Parameters, in the order of the question marks:
+--   1. the first day, e.g. '2026-11-01'
+--   2. the last day, e.g. '2026-11-30'
+--   3. the first day again, e.g. '2026-11-01'
+--   4. the last day again, e.g. '2026-11-30'
+-- Columns: a row for each replica, and the stage and session that it comes from. source_participants: how many that
+-- session had, if it started on these days or in the week before; empty where the lake has no row of it.
+-- Reads only the days from 1 to 2, and for the sources the 7 days before, too: `dt` is the day on which a session started.
+WITH sources AS (
+  SELECT stage_arn, session_id, count(*) AS participants
+  FROM participants
+  WHERE dt BETWEEN CAST(date(?) - INTERVAL '7' DAY AS varchar) AND ?
+  GROUP BY stage_arn, session_id
+)
+SELECT
+  replica.dt,
+  replica.stage_arn,
+  replica.session_id,
+  replica.participant_id,
+  replica.user_id,
+  replica.replication_state,
+  replica.source_stage_arn,
+  replica.source_session_id,
+  sources.participants AS source_participants
+FROM participants AS replica
+LEFT JOIN sources
+  ON sources.stage_arn = replica.source_stage_arn
+  AND sources.session_id = replica.source_session_id
+WHERE replica.dt BETWEEN ? AND ?
+  AND replica.replication_type = 'REPLICA'
+ORDER BY replica.dt, replica.stage_arn, replica.session_id, replica.participant_id

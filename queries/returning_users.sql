@@ -1,0 +1,21 @@
+-- Who came back: which users were in more than one session
+--
+-- Parameters, in the order of the question marks:
+--   1. the first day, e.g. '2026-11-01'
+--   2. the last day, e.g. '2026-11-30'
+-- Columns: a row for each user id that was in two sessions or more, the most frequent first. days: on which those sessions
+-- started. Times are those of joining.
+-- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
+-- People without a user id cannot be told apart and are left out.
+SELECT
+  user_id,
+  count(DISTINCT ROW(stage_arn, session_id)) AS sessions,
+  count(DISTINCT dt) AS days,
+  min(first_join_time) AS first_seen,
+  max(first_join_time) AS last_seen
+FROM participants
+WHERE dt BETWEEN ? AND ?
+  AND user_id <> ''
+GROUP BY user_id
+HAVING count(DISTINCT ROW(stage_arn, session_id)) > 1
+ORDER BY sessions DESC, user_id

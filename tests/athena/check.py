@@ -1,0 +1,308 @@
+"""`make athena`: the table and the queries of template.yaml on Athena's own engine.
+
+The real function exports the dozen sessions of local/src/dozen.rs; then every value of every row, and every answer of
+every query, is held against what IVS knows. At the end things are broken on purpose, and each time a check must fail.
+"""
+
+import copy
+import datetime
+import io
+import pathlib
+import re
+import sys
+
+import pyarrow
+import pyarrow.parquet
+import trino
+
+import expected
+from engine import BUCKET, ROOT, Engine, Missing, Result, Template, fill, known
+
+QUERIES = ROOT / "queries"
+LECTURE = "participants/dt=2026-11-02/Lectures0000_st-Lecture000001.parquet"
+# As Athena names them: its varchar has no length, its timestamps are of milliseconds.
+ATHENA_TYPES = {"string": "varchar", "boolean": "boolean", "timestamp": "timestamp(3)"}
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def difference(one, other) -> str:
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(a, b) for a, b in zip(one, other) if a != b]
+        return ", ".join(f"{a!r} instead of {b!r}" for a, b in pairs)
+    return f"{one!r} instead of {other!r}"
+
+
+def equal(what: str, found, wanted) -> None:
+    """Fails with the first difference."""
+    if found == wanted:
+        return
+    if isinstance(found, list) and isinstance(wanted, list):
+        for number, (one, other) in enumerate(zip(found, wanted)):
+            if one != other:
+                raise AssertionError(f"{what}: row {number}: {difference(one, other)}")
+        raise AssertionError(f"{what}: {len(found)} rows instead of {len(wanted)}")
+    raise AssertionError(f"{what}: {found!r} instead of {wanted!r}")
+
+
+class Query:
+    """A file of queries/, with what its head says of it."""
+
+    def __init__(self, path: pathlib.Path):
+        self.name = path.stem
+        self.sql = path.read_text(encoding="utf-8")
+        self.head = [line.removeprefix("--").strip() for line in self.sql.splitlines() if line.startswith("--")]
+        self.question = self.head[0]
+        # The example of each parameter, as SQL.
+        self.examples = re.findall(r"^--   \d+\. .*, e\.g\. ('.*')$", self.sql, re.MULTILINE)
+        self.reads_all_days = "Reads all days" in self.sql
+
+
+def pack() -> list[Query]:
+    return [Query(path) for path in sorted(QUERIES.glob("*.sql"))]
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def text_of(value: str) -> str:
+    return value[1:-1].replace("''", "'")
+
+
+def check_table(engine: Engine, table: dict) -> None:
+    """Columns, types and comments are those of the template."""
+    storage, keys = table["StorageDescriptor"]["Columns"], table["PartitionKeys"]
+    wanted = [[column["Name"], ATHENA_TYPES[column["Type"]], column["Comment"]] for column in storage + keys]
+    found = engine.query("SHOW COLUMNS FROM participants").rows
+    equal("columns", [[name, kind, comment] for name, kind, _, comment in found], wanted)
+    equal("columns that are checked", [name for name, *_ in wanted], expected.COLUMNS)
+
+
+def check_rows(engine: Engine, table: list[expected.Row], name: str = "participants") -> int:
+    """Every value of every row is what IVS knows."""
+    # Days, because each costs a request, file or no file.
+    first, last = min(row.dt for row in table), max(row.dt for row in table)
+    found = engine.query(f"SELECT {', '.join(expected.COLUMNS)} FROM {name} WHERE dt BETWEEN '{first}' AND '{last}'")
+    order = lambda row: (row[0], row[1], row[4])
+    equal("rows", sorted(found.rows, key=order), sorted(map(list, table), key=order))
+    return len(found.rows)
+
+
+def check_days(engine: Engine, table: list[expected.Row]) -> None:
+    """Days without files, and days that no file can be of, are no errors; and no condition at all reads every day."""
+    for condition, meaning in [
+        ("dt = '2026-10-01'", "a day without files"),
+        ("dt = '2019-05-05'", "a day before the first"),
+        ("dt = '2099-01-01'", "a day to come"),
+        ("dt = 'yesterday'", "no day"),
+    ]:
+        equal(meaning, engine.query(f"SELECT count(*) FROM participants WHERE {condition}").rows, [[0]])
+    every = engine.query("SELECT count(*), count(DISTINCT dt) FROM participants").rows
+    equal("rows and days without a condition", every, [[len(table), len({row.dt for row in table})]])
+
+
+def check_named(files: list[Query], named: dict, database: str) -> None:
+    """The template's named queries are the files."""
+    by_name = {query["Name"]: query for query in named.values()}
+    equal("named queries", sorted(by_name), [file.name for file in files])
+    for file in files:
+        query = by_name[file.name]
+        equal(f"{file.name} in template.yaml", query["QueryString"], file.sql)
+        equal(f"the database of {file.name}", query["Database"], database)
+
+
+def run(engine: Engine, table: list[expected.Row], query: Query, values: list[str]) -> Result:
+    """Runs a query, and holds its answer against one that was computed without SQL."""
+    compute = getattr(expected, query.name)
+    before = now()
+    found = engine.query(query.sql, ", ".join(values))
+    # The two differ only if an hour or a day began meanwhile.
+    wanted = [compute(table, moment, *map(text_of, values)) for moment in (before, now())]
+    if found.rows != wanted[0]:
+        equal(f"{query.name} {values}", found.rows, wanted[1])
+    return found
+
+
+def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
+    """Beside a query's examples, what is hard for it."""
+    if name in ("who_was_in_session", "arrivals_per_minute"):
+        days = [("2026-11-03", "2026-11-04"), ("2026-11-03", "2026-11-03"), ("2026-11-04", "2026-11-04")]
+        values = [(*day, session) for day in days for session in ("st-Midnight00001", "st-Future0000001")]
+        values += [("2026-11-02", "2026-11-02", session) for session in ("st-Nobody0000001", "st-Unknown000001")]
+    elif name in ("attendance_of_user", "files_of_user"):
+        odd = {row.user_id for row in table if row.session_id == "st-Texts00000001"} - {None}
+        values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
+    elif name == "replicas":
+        values = [("2026-11-05", "2026-11-05") * 2, ("2026-11-20", "2026-11-30") * 2]
+    elif name in ("sessions_ended_lately", "freshness", "days_compared", "duplicates"):
+        values = []
+    else:
+        values = [("2026-11-03", "2026-11-03"), ("2026-10-01", "2026-10-02"), ("2026-11-05", "2099-12-31")]
+    return [[literal(value) for value in some] for some in values]
+
+
+def check_pack(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
+    for query in files:
+        equal(f"the examples of {query.name}", len(query.examples), query.sql.count("?"))
+        result = run(engine, table, query, query.examples)
+        cases = more_values(query.name, table)
+        for values in cases:
+            run(engine, table, query, values)
+        print(f"  {query.name:<24} {len(result.rows):>5} rows {result.milliseconds:>6} ms, {len(cases)} more cases")
+
+
+def check_pruning(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
+    """No query reads a day that it does not have to: on one that none of them asks for lies a file that none can read."""
+    key = "participants/dt=2024-02-29/broken.parquet"
+    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")
+    for query in files:
+        if query.reads_all_days:
+            fails(f"{query.name} over a broken file", lambda: run(engine, table, query, query.examples))
+        else:
+            run(engine, table, query, query.examples)
+    engine.s3.delete_object(Bucket=BUCKET, Key=key)
+
+
+def fails(what: str, check) -> str:
+    """Runs a check that must fail, and says how it did."""
+    try:
+        check()
+    except (AssertionError, trino.exceptions.Error) as error:
+        return str(error).splitlines()[0][:110]
+    raise AssertionError(f"{what} was not noticed")
+
+
+def read(engine: Engine, key: str) -> tuple[pyarrow.Table, dict]:
+    """A file of the lake, and its object's metadata."""
+    found = engine.s3.get_object(Bucket=BUCKET, Key=key)
+    return pyarrow.parquet.read_table(io.BytesIO(found["Body"].read())), found["Metadata"]
+
+
+def write(engine: Engine, key: str, table: pyarrow.Table) -> None:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table, file, compression="zstd", coerce_timestamps="ms")
+    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=file.getvalue())
+
+
+def check_new_column(engine: Engine, table: list[expected.Row]) -> None:
+    """A file that was written before the newest column existed reads as null there, and as before everywhere else."""
+    newest = expected.COLUMNS[-2]
+    key = "participants/dt=2026-11-04/Future000000_st-Future0000001.parquet"
+    file, _ = read(engine, key)
+    equal("the file's last column", file.column_names[-1], newest)
+    body = engine.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    write(engine, key, file.drop_columns([newest]))
+    older = [row._replace(**{newest: None}) if row.session_id == "st-Future0000001" else row for row in table]
+    if older == table:
+        raise AssertionError(f"no row of {key} has a {newest}, so nothing was shown")
+    check_rows(engine, older)
+    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+
+def check_duplicates(engine: Engine, files: list[Query]) -> None:
+    """The query that must come to nothing finds what is there twice."""
+    query = next(file for file in files if file.name == "duplicates")
+    key = "participants/dt=2026-11-03/Midnight0000_st-Midnight00001.parquet"
+    again = key.replace("2026-11-03", "2026-11-05")
+    engine.s3.copy_object(Bucket=BUCKET, Key=again, CopySource={"Bucket": BUCKET, "Key": key})
+    files_named = ", ".join(f"s3://{BUCKET}/{it}" for it in (key, again))
+    found = engine.query(query.sql).rows
+    equal("the session and its participants", [row[2:] for row in found][:2], [[None, 8, files_named], [found[1][2], 2, files_named]])
+    equal("what is there twice", len(found), 5)
+    engine.s3.delete_object(Bucket=BUCKET, Key=again)
+    # The same participant twice in one file.
+    body = engine.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    file, _ = read(engine, key)
+    write(engine, key, pyarrow.concat_tables([file, file.slice(0, 1)]))
+    found = engine.query(query.sql).rows
+    equal("a participant who is there twice", [row[2:] for row in found], [["p00000000000", 2, f"s3://{BUCKET}/{key}"]])
+    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+
+def break_on_purpose(engine: Engine, files: list[Query], template: Template, table: list[expected.Row]) -> None:
+    """What these checks are for, done wrong: each must be noticed."""
+    tables, named = template.of_type("AWS::Glue::Table"), template.of_type("AWS::Athena::NamedQuery")
+
+    def with_table(name: str, change) -> None:
+        wrong = copy.deepcopy(tables["ParticipantsTable"]["TableInput"])
+        wrong["Name"] = name
+        change(wrong)
+        engine.glue.create_table(DatabaseName=engine.database, TableInput=wrong)
+
+    def column_type(wrong: dict) -> None:
+        next(it for it in wrong["StorageDescriptor"]["Columns"] if it["Name"] == "published")["Type"] = "string"
+
+    def format_of_day(wrong: dict) -> None:
+        wrong["Parameters"]["projection.dt.format"] = "yyyy/MM/dd"
+
+    def first_day(wrong: dict) -> None:
+        wrong["Parameters"]["projection.dt.range"] = "2026-11-03,NOW+1DAY"
+
+    for name, what, change in [
+        ("typed_wrongly", "a column typed wrongly", column_type),
+        ("formatted_wrongly", "a wrong format of the projection", format_of_day),
+        ("ranging_wrongly", "a range that begins too late", first_day),
+    ]:
+        with_table(name, change)
+        print(f"  {what}: {fails(what, lambda: check_rows(engine, table, name))}")
+
+    body = engine.s3.get_object(Bucket=BUCKET, Key=LECTURE)["Body"].read()
+    file, _ = read(engine, LECTURE)
+    write(engine, LECTURE, file.slice(0, file.num_rows - 1))
+    print(f"  a lost row: {fails('a lost row', lambda: check_rows(engine, table))}")
+    wrong = file.set_column(5, "user_id", pyarrow.array(["x", *file["user_id"].to_pylist()[1:]]))
+    write(engine, LECTURE, wrong)
+    print(f"  another user id: {fails('another user id', lambda: check_rows(engine, table))}")
+    engine.s3.put_object(Bucket=BUCKET, Key=LECTURE, Body=body)
+    check_rows(engine, table)
+
+    renamed = copy.deepcopy(named)
+    next(iter(renamed.values()))["Name"] = "arrivals"
+    print(f"  a query with a wrong name: {fails('a wrong name', lambda: check_named(files, renamed, engine.database))}")
+    misspelt = copy.deepcopy(next(file for file in files if file.name == "sessions_per_day"))
+    misspelt.sql = misspelt.sql.replace("stage_arn", "stage")
+    noticed = fails("a wrong column", lambda: run(engine, table, misspelt, misspelt.examples))
+    print(f"  a query with a wrong column: {noticed}")
+    fewer = copy.deepcopy(next(file for file in files if file.name == "sessions_per_day"))
+    fewer.sql = fewer.sql.replace("count(*)", "count(user_id)")
+    noticed = fails("a wrong count", lambda: run(engine, table, fewer, fewer.examples))
+    print(f"  a query that counts wrongly: {noticed}")
+
+
+def main() -> None:
+    template, files = Template(), pack()
+    print("tables and queries of template.yaml on Trino, over moto", flush=True)
+    with Engine(template) as engine:
+        answers = fill(engine, "export", "sweep")
+        table = expected.rows(known())
+        outcomes = [answer["outcome"] for answer in answers[:-1]]
+        equal("outcomes", set(outcomes), {"exported"})
+        equal("what the sweep found to do", [answers[-1][name] for name in ("missing", "enqueued", "failed")], [0, 0, 0])
+        print(f"exported {len(outcomes)} sessions of {len(table)} participants by the real function", flush=True)
+        engine.wait()
+        check_table(engine, template.of_type("AWS::Glue::Table")["ParticipantsTable"]["TableInput"])
+        rows = check_rows(engine, table)
+        print(f"{len(expected.COLUMNS)} columns as the template has them; {rows} rows, every value as IVS knows it")
+        check_days(engine, table)
+        print("days without files, out of range, and all days", flush=True)
+        check_new_column(engine, table)
+        print("a file without the newest column reads as null there", flush=True)
+        check_duplicates(engine, files)
+        print("duplicates are found", flush=True)
+        check_pruning(engine, files, table)
+        print("no query reads a day that it was not asked for", flush=True)
+        print("broken on purpose, and noticed:")
+        break_on_purpose(engine, files, template, table)
+        check_named(files, template.of_type("AWS::Athena::NamedQuery"), engine.database)
+        print(f"the pack, {len(files)} queries, each as a file and as a named query, against the same without SQL:")
+        check_pack(engine, files, table)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (AssertionError, Missing) as error:
+        sys.exit(f"make athena: {error}")

@@ -1,0 +1,261 @@
+"""What the queries must come to, from what IVS knows and without SQL: a function for each file in queries/."""
+
+import collections
+import datetime
+import itertools
+import re
+
+DAY = datetime.timedelta(days=1)
+RECORDING = ("STARTING", "ACTIVE", "STOPPING")
+
+# Each column's member of the API, in the table's order; those of the session come first.
+MEMBERS = {
+    "participant_id": "participantId",
+    "user_id": "userId",
+    "state": "state",
+    "first_join_time": "firstJoinTime",
+    "published": "published",
+    "recording_state": "recordingState",
+    "replication_type": "replicationType",
+    "replication_state": "replicationState",
+    "source_stage_arn": "sourceStageArn",
+    "source_session_id": "sourceSessionId",
+    "redundant_ingest": "redundantIngest",
+    "ingest_configuration_arn": "ingestConfigurationArn",
+}
+COLUMNS = ["stage_arn", "session_id", "session_start_time", "session_end_time", *MEMBERS, "dt"]
+
+Row = collections.namedtuple("Row", COLUMNS)
+
+
+def instant(text: str | None) -> datetime.datetime | None:
+    """A time of the API in UTC, cut to milliseconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+-\d+-\d+T\d+:\d+:\d+)(?:\.(\d+))?Z", text)
+    milliseconds = int((match[2] or "").ljust(3, "0")[:3])
+    return datetime.datetime.fromisoformat(match[1]) + datetime.timedelta(milliseconds=milliseconds)
+
+
+def rows(known: list[dict]) -> list[Row]:
+    """The table: a row for each participant of each session."""
+    table = []
+    for session in known:
+        start, end = instant(session["startTime"]), instant(session["endTime"])
+        for participant in session["participants"]:
+            values = {column: participant.get(member) for column, member in MEMBERS.items()}
+            values["first_join_time"] = instant(values["first_join_time"])
+            # The SDK does not tell an absent boolean from false.
+            values["published"] = bool(values["published"])
+            values["redundant_ingest"] = bool(values["redundant_ingest"])
+            table.append(
+                Row(
+                    stage_arn=session["stageArn"],
+                    session_id=session["sessionId"],
+                    session_start_time=start,
+                    session_end_time=end,
+                    dt=start.date().isoformat(),
+                    **values,
+                )
+            )
+    return table
+
+
+def grouped(table: list[Row], *names: str) -> dict[tuple, list[Row]]:
+    """The rows by their values in some columns, in the order of these."""
+    groups = collections.defaultdict(list)
+    for row in table:
+        groups[tuple(getattr(row, name) for name in names)].append(row)
+    return dict(sorted(groups.items()))
+
+
+def started(table: list[Row], first: str, last: str) -> list[Row]:
+    return [row for row in table if first <= row.dt <= last]
+
+
+def users(table: list[Row]) -> set[str]:
+    return {row.user_id for row in table if row.user_id}
+
+
+def publishers(table: list[Row]) -> int:
+    return sum(row.published for row in table)
+
+
+def by_join(table: list[Row]) -> list[Row]:
+    """In the order of joining; of whom there is no time, last."""
+    return sorted(
+        table,
+        key=lambda row: (row.first_join_time is None, row.first_join_time or datetime.datetime.min, row.participant_id),
+    )
+
+
+def who_was_in_session(table, now, first, last, session_id):
+    found = [row for row in started(table, first, last) if row.session_id == session_id]
+    return [
+        [
+            *[row.stage_arn, row.session_id, row.participant_id, row.user_id, row.first_join_time, row.published],
+            *[row.recording_state, row.state, row.session_end_time],
+        ]
+        for _, people in grouped(found, "stage_arn").items()
+        for row in by_join(people)
+    ]
+
+
+def sessions(table, now, first, last):
+    found = []
+    for (dt, stage_arn, session_id), people in grouped(started(table, first, last), "dt", "stage_arn", "session_id").items():
+        start, end = people[0].session_start_time, people[0].session_end_time
+        minutes = int((end - start).total_seconds() // 60)
+        nameless = sum(not row.user_id for row in people)
+        found.append(
+            [
+                *[dt, stage_arn, session_id, start, end, minutes],
+                *[len(people), len(users(people)), nameless, publishers(people)],
+            ]
+        )
+    return sorted(found, key=lambda row: row[3], reverse=True)
+
+
+def sessions_per_day(table, now, first, last):
+    return [
+        [
+            *[dt, len(grouped(people, "stage_arn", "session_id")), len(grouped(people, "stage_arn"))],
+            *[len(people), len(users(people)), publishers(people)],
+        ]
+        for (dt,), people in grouped(started(table, first, last), "dt").items()
+    ]
+
+
+def sessions_ended_lately(table, now):
+    lately = [row for row in table if row.session_end_time > now - DAY]
+    names = ["session_end_time", "session_start_time", "stage_arn", "session_id"]
+    found = [[*name, len(people), publishers(people)] for name, people in grouped(lately, *names).items()]
+    return sorted(found, key=lambda row: row[0], reverse=True)
+
+
+def arrivals_per_minute(table, now, first, last, session_id):
+    found = []
+    here = [row for row in started(table, first, last) if row.session_id == session_id]
+    for (stage_arn,), people in grouped(here, "stage_arn").items():
+        minutes = collections.Counter(
+            row.first_join_time and row.first_join_time.replace(second=0, microsecond=0) for row in people
+        )
+        order = sorted(minute for minute in minutes if minute) + [None] * (None in minutes)
+        so_far = itertools.accumulate(minutes[minute] for minute in order)
+        found += [[stage_arn, minute, minutes[minute], total] for minute, total in zip(order, so_far)]
+    return found
+
+
+def publishers_and_viewers(table, now, first, last):
+    found = []
+    for name, people in grouped(started(table, first, last), "dt", "stage_arn", "session_id").items():
+        named = sorted(users([row for row in people if row.published]))
+        # Over nobody, the aggregate is null.
+        found.append([*name, publishers(people), len(people) - publishers(people), ", ".join(named) if named else None])
+    return sorted(found, key=lambda row: row[0], reverse=True)
+
+
+def returning_users(table, now, first, last):
+    found = []
+    for (user_id,), people in grouped([row for row in started(table, first, last) if row.user_id], "user_id").items():
+        attended = len(grouped(people, "stage_arn", "session_id"))
+        joins = [row.first_join_time for row in people if row.first_join_time]
+        if attended > 1:
+            found.append([user_id, attended, len(grouped(people, "dt")), min(joins), max(joins)])
+    return sorted(found, key=lambda row: row[1], reverse=True)
+
+
+def reconnects(table, now, first, last):
+    named = [row for row in started(table, first, last) if row.user_id]
+    found = []
+    for (dt, stage_arn, session_id, user_id), people in grouped(named, "dt", "stage_arn", "session_id", "user_id").items():
+        if len(people) > 1:
+            joins = [row.first_join_time for row in people if row.first_join_time]
+            ids = ", ".join(row.participant_id for row in by_join(people))
+            found.append([dt, stage_arn, session_id, user_id, len(people), min(joins), max(joins), ids])
+    return sorted(found, key=lambda row: (*row[:3], -row[4], row[3]))
+
+
+def recordings(table, now, first, last):
+    results = {"FAILED": "failed", "STOPPED": "recorded", **dict.fromkeys(RECORDING, "unfinished")}
+    found = [
+        [
+            results.get(row.recording_state, "unknown"),
+            *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id, row.recording_state],
+        ]
+        for row in started(table, first, last)
+        if row.recording_state not in (None, "DISABLED")
+    ]
+    return sorted(found, key=lambda row: (row[0] != "failed", *row[1:5]))
+
+
+def replicas(table, now, before, until, first, last):
+    week_before = (datetime.date.fromisoformat(before) - 7 * DAY).isoformat()
+    sources = grouped(started(table, week_before, until), "stage_arn", "session_id")
+    found = [
+        [
+            *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id, row.replication_state],
+            *[row.source_stage_arn, row.source_session_id],
+            len(sources.get((row.source_stage_arn, row.source_session_id), [])) or None,
+        ]
+        for row in started(table, first, last)
+        if row.replication_type == "REPLICA"
+    ]
+    return sorted(found, key=lambda row: row[:4])
+
+
+def unfinished_participants(table, now, first, last):
+    found = [
+        [
+            *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id],
+            *[row.state and row.state == "CONNECTED", row.recording_state and row.recording_state in RECORDING],
+            row.session_end_time,
+        ]
+        for row in started(table, first, last)
+        if row.state == "CONNECTED" or row.recording_state in RECORDING
+    ]
+    return sorted(found, key=lambda row: row[:4])
+
+
+def freshness(table, now):
+    lately = started(table, (now.date() - 30 * DAY).isoformat(), "9999-12-31")
+    newest = max(row.session_end_time for row in lately)
+    return [
+        [
+            *[newest, int((now - newest).total_seconds() // 3600), max(row.session_start_time for row in lately)],
+            *[len(grouped(lately, "stage_arn", "session_id")), len(lately)],
+        ]
+    ]
+
+
+def days_compared(table, now):
+    days = grouped(table, "dt")
+    found = []
+    for back in range(28):
+        day = now.date() - back * DAY
+        people = days.get((day.isoformat(),), [])
+        before = len(days.get(((day - 7 * DAY).isoformat(),), []))
+        # Cut towards zero, as SQL divides whole numbers.
+        change = int(100 * (len(people) - before) / before) if before else None
+        counts = [len(grouped(people, "stage_arn", "session_id")), len(people), before, change]
+        found.append([day, day.strftime("%A"), *counts])
+    return found
+
+
+def duplicates(table, now):
+    return []
+
+
+def attendance_of_user(table, now, first, last, user_id):
+    attended = [row for row in started(table, first, last) if row.user_id == user_id]
+    names = ["session_start_time", "stage_arn", "session_id"]
+    return [list(row) for _, people in grouped(attended, *names).items() for row in by_join(people)]
+
+
+def files_of_user(table, now, first, last, user_id):
+    attended = [row for row in started(table, first, last) if row.user_id == user_id]
+    found = [
+        [f"s3://attendance-lake/participants/dt={dt}/{stage_arn.split('/')[1]}_{session_id}.parquet", len(people)]
+        for (dt, stage_arn, session_id), people in grouped(attended, "dt", "stage_arn", "session_id").items()
+    ]
+    return sorted(found)

@@ -1,0 +1,52 @@
+"""`make query`: runs a file of queries/ on Athena's engine on this machine, over the dozen sessions of local/src/dozen.rs.
+
+Usage: python3 query.py FILE [LITERALS]
+
+LITERALS are SQL, with commas between, for the question marks in their order; without them, the examples of the file's
+head.
+"""
+
+import pathlib
+import sys
+
+import trino
+
+from check import Query
+from engine import Engine, Missing, Template, fill
+
+
+def shown(value) -> str:
+    if value is None:
+        return "NULL"
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
+def main(path: str, values: str = "") -> None:
+    if not pathlib.Path(path).is_file():
+        raise SystemExit(f"there is no file {path!r}: make query Q=queries/NAME.sql")
+    query = Query(pathlib.Path(path))
+    values = values or ", ".join(query.examples)
+    with Engine(Template()) as engine:
+        fill(engine, "export")
+        engine.wait()
+        try:
+            result = engine.query(query.sql, values)
+        except trino.exceptions.TrinoUserError as error:
+            raise SystemExit(f"{path} with {values or 'no parameters'}: {error.message}") from error
+    table = [result.names(), *([shown(value) for value in row] for row in result.rows)]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    print(f"-- {query.question}")
+    print(f"-- parameters: {values or 'none'}")
+    for number, row in enumerate(table):
+        print(" | ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip())
+        if number == 0:
+            print("-+-".join("-" * width for width in widths))
+    print(f"({len(result.rows)} rows, {result.milliseconds} ms)")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except Missing as error:
+        sys.exit(str(error))
