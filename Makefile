@@ -14,7 +14,7 @@ TOOLED := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 # What the operator's commands work on.
 STACK ?= ivs-attendance
-export STACK STAGE SESSION YES Q P
+export STACK STAGE SESSION YES USER_ID FILES CONFIRM_AFTER_MINUTES Q P
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,9 +83,12 @@ export: ## Ask for one session: STAGE=arn:… SESSION=st-…
 redrive: ## Try the sessions in the dead-letter queue again
 	@python3 tools/operate.py redrive
 
+erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILES=…; see docs/erasure.md
+	@$(VENV)/bin/python tools/erase.py
+
 $(TOOLS): requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.PHONY: help run serve bench tick-costs test check athena query build deploy sweep backfill export redrive soak
+.PHONY: help run serve bench tick-costs test check athena query build deploy sweep backfill export redrive erase soak

@@ -17,21 +17,22 @@ use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
 /// What the function is asked for, one after the other.
 const STEPS: &str = "export (each session by a request), sweep, rewrite (each session anew)";
 
-/// Starts IVS with the dozen and the function in front of the S3 at `s3_url`, asks for each of `steps`, and prints the
-/// answers as JSON, one a line. `known.json` in `folder` is then what IVS knows, as its API tells it.
+/// Starts IVS with the dozen as of `today`, and the function in front of the S3 at `s3_url`; asks for each of `steps`, and
+/// prints the answers as JSON, one a line. `known.json` in `folder` is then what IVS knows, as its API tells it.
 ///
 /// # Errors
-/// When a server fails, the function answers with an error, or a step is none of [`STEPS`].
+/// When a server fails, the function answers with an error, `today` is no instant, or a step is none of [`STEPS`].
 pub async fn fill(
     bootstrap: &Path,
     folder: &Path,
     s3_url: &str,
+    today: &str,
     steps: &[&str],
 ) -> Result<(), Box<dyn Error>> {
     let ivs = Ivs::start(REGION).await?;
     let sqs = Sqs::start().await?;
     let work = sqs.create("work", QueueSettings::default());
-    let dozen = sessions(now());
+    let dozen = sessions(DateTime::parse_from_rfc3339(today)?.to_utc());
     {
         let mut world = ivs.world();
         world.quota = Quota::Off;
@@ -97,8 +98,8 @@ fn known(dozen: &[(String, String, Session)]) -> Value {
     dozen.iter().map(one).collect()
 }
 
-/// The dozen: most on days that stand fast, so that queries can name them, and some of the last days before `now`.
-fn sessions(now: DateTime<Utc>) -> Vec<(String, String, Session)> {
+/// The dozen: most on days that stand fast, so that queries can name them, and some of the last days before `today`.
+fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
     let at = |text: &str| {
         let time = DateTime::parse_from_rfc3339(text).expect("an instant by RFC 3339");
         time.to_utc()
@@ -198,7 +199,7 @@ fn sessions(now: DateTime<Utc>) -> Vec<(String, String, Session)> {
         ("st-Yesterday0001", TimeDelta::days(1), 12),
         ("st-Lately0000001", TimeDelta::minutes(47), 7),
     ] {
-        let start = now - before;
+        let start = today - before;
         put(
             "Daily0000000",
             session_id,

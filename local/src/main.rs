@@ -87,12 +87,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let settings = soak_settings(options)?;
             soak(Path::new(bootstrap), &fresh(folder)?, settings).await
         }
-        ["dozen", bootstrap, folder, s3_url, ref steps @ ..] => {
-            dozen::fill(Path::new(bootstrap), &fresh(folder)?, s3_url, steps).await
+        ["dozen", bootstrap, folder, s3_url, today, ref steps @ ..] => {
+            dozen::fill(Path::new(bootstrap), &fresh(folder)?, s3_url, today, steps).await
         }
         _ => Err(
             "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | bench BOOTSTRAP FOLDER | \
-             dozen BOOTSTRAP FOLDER S3_URL STEP… | tick-costs BOOTSTRAP FOLDER | soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
+             dozen BOOTSTRAP FOLDER S3_URL TODAY STEP… | tick-costs BOOTSTRAP FOLDER | soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
                 .into(),
         ),
     }

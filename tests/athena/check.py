@@ -7,8 +7,10 @@ every query, is held against what IVS knows. At the end things are broken on pur
 import copy
 import datetime
 import io
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import pyarrow
@@ -16,7 +18,7 @@ import pyarrow.parquet
 import trino
 
 import expected
-from engine import BUCKET, ROOT, Engine, Missing, Result, Template, fill, known
+from engine import BUCKET, DOZEN, KEYS, ROOT, Engine, Missing, Result, Template, fill, known
 
 QUERIES = ROOT / "queries"
 LECTURE = "participants/dt=2026-11-02/Lectures0000_st-Lecture000001.parquet"
@@ -157,13 +159,13 @@ def check_pack(engine: Engine, files: list[Query], table: list[expected.Row]) ->
 def check_pruning(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
     """No query reads a day that it does not have to: on one that none of them asks for lies a file that none can read."""
     key = "participants/dt=2024-02-29/broken.parquet"
-    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")
+    broken = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
     for query in files:
         if query.reads_all_days:
             fails(f"{query.name} over a broken file", lambda: run(engine, table, query, query.examples))
         else:
             run(engine, table, query, query.examples)
-    engine.s3.delete_object(Bucket=BUCKET, Key=key)
+    engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=broken)
 
 
 def fails(what: str, check) -> str:
@@ -220,6 +222,83 @@ def check_duplicates(engine: Engine, files: list[Query]) -> None:
     found = engine.query(query.sql).rows
     equal("a participant who is there twice", [row[2:] for row in found], [["p00000000000", 2, f"s3://{BUCKET}/{key}"]])
     engine.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+
+def erase(engine: Engine, user_id: str, answer: str) -> subprocess.CompletedProcess:
+    """What docs/erasure.md has the operator do, with the answer of files_of_user.sql."""
+    files = DOZEN / "files.csv"
+    files.write_text(answer, encoding="utf-8")
+    return subprocess.run(
+        ["make", "--no-print-directory", "erase"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            **{"USER_ID": user_id, "FILES": str(files), "YES": "1", "AWS_ENDPOINT_URL_S3": engine.aws_url},
+            **{name.upper(): value for name, value in KEYS.items() if name != "region_name"},
+            "AWS_REGION": KEYS["region_name"],
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def versions_with(engine: Engine, user_id: str) -> list[str]:
+    """Every version of every file in which the user stands."""
+    found = []
+    for version in engine.s3.list_object_versions(Bucket=BUCKET)["Versions"]:
+        name = {"Key": version["Key"], "VersionId": version["VersionId"]}
+        body = engine.s3.get_object(Bucket=BUCKET, **name)["Body"].read()
+        if user_id in pyarrow.parquet.read_table(io.BytesIO(body))["user_id"].to_pylist():
+            found.append(version["Key"])
+    return found
+
+
+def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
+    """docs/erasure.md: what it says goes away goes, and what it says comes back comes."""
+    query = next(file for file in files if file.name == "files_of_user")
+    fill(engine, "rewrite")
+    its_files = [row[0] for row in engine.query(query.sql, ", ".join(query.examples)).rows]
+    keys = [file.removeprefix(f"s3://{BUCKET}/") for file in its_files]
+    equal("files with an older version, too", sorted(set(versions_with(engine, "ana"))), sorted(keys))
+    if len(versions_with(engine, "ana")) <= len(keys):
+        raise AssertionError("no older version has the user, so nothing was shown")
+    body = lambda key: engine.s3.head_object(Bucket=BUCKET, Key=key)
+    before = {key: body(key) for key in keys}
+
+    done = erase(engine, "ana", "".join(f'"{file}","1"\n' for file in ["file", *its_files]))
+    equal("make erase", (done.returncode, done.stderr), (0, ""))
+    without = [row for row in table if row.user_id != "ana"]
+    equal("rows that were erased", f"erased {len(table) - len(without)} rows in {len(keys)} files" in done.stdout, True)
+    equal("versions with the user", versions_with(engine, "ana"), [])
+    check_rows(engine, without)
+    for key in keys:
+        after = body(key)
+        people = sum(row.dt in key and row.session_id in key for row in without)
+        equal(f"the metadata of {key}", after["Metadata"], {**before[key]["Metadata"], "participants": str(people)})
+        equal(f"the content type of {key}", after["ContentType"], before[key]["ContentType"])
+
+    # Neither a hint nor a sweep brings anything back.
+    answers = fill(engine, "export", "sweep")
+    equal("outcomes afterwards", {answer["outcome"] for answer in answers[:-1]}, {"up_to_date"})
+    equal("what the sweep finds to do", [answers[-1][name] for name in ("missing", "due", "enqueued")], [0, 0, 0])
+    check_rows(engine, without)
+    # The session's file as a whole: the sweep does.
+    engine.s3.delete_object(Bucket=BUCKET, Key=keys[0])
+    (answer,) = fill(engine, "sweep")
+    equal("a file that is gone", [answer[name] for name in ("missing", "enqueued")], [1, 1])
+    # And so does writing anew what IVS still lists.
+    fill(engine, "rewrite")
+    check_rows(engine, table)
+
+    # A file that awaits its second look is refused, and nothing is changed of any.
+    lately = next(row for row in table if row.session_id == "st-Lately0000001")
+    awaits = f"s3://{BUCKET}/participants/dt={lately.dt}/Daily0000000_st-Lately0000001.parquet"
+    done = erase(engine, lately.user_id, f"{awaits}\n{its_files[0]}\n")
+    equal("a file that awaits its second look", (done.returncode != 0, "second look" in done.stderr), (True, True))
+    done = erase(engine, "nobody", "no file\n")
+    equal("no files", (done.returncode != 0, "names no file" in done.stderr), (True, True))
+    check_rows(engine, table)
 
 
 def break_on_purpose(engine: Engine, files: list[Query], template: Template, table: list[expected.Row]) -> None:
@@ -294,6 +373,8 @@ def main() -> None:
         print("duplicates are found", flush=True)
         check_pruning(engine, files, table)
         print("no query reads a day that it was not asked for", flush=True)
+        check_erasure(engine, files, table)
+        print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
         break_on_purpose(engine, files, template, table)
         check_named(files, template.of_type("AWS::Athena::NamedQuery"), engine.database)

@@ -4,6 +4,7 @@ Trino is fetched once, into the project's folder. Everything listens on the loop
 """
 
 import contextlib
+import datetime
 import hashlib
 import json
 import logging
@@ -170,6 +171,8 @@ class Engine:
     def __init__(self, template: Template):
         self.template = template
         self.database = template.values["DatabaseName"]
+        # The dozen sessions stay the same for as long as the engine runs.
+        self.today = datetime.datetime.now(datetime.UTC).isoformat()
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> "Engine":
@@ -317,7 +320,7 @@ def fill(engine: Engine, *steps: str) -> list[dict]:
     done = subprocess.run(
         [
             ROOT / "target" / "debug" / "ivs-attendance-local",
-            *["dozen", ROOT / "target" / "debug" / "ivs-attendance", DOZEN, engine.aws_url, *steps],
+            *["dozen", ROOT / "target" / "debug" / "ivs-attendance", DOZEN, engine.aws_url, engine.today, *steps],
         ],
         check=True,
         stdout=subprocess.PIPE,
