@@ -839,6 +839,38 @@ fn the_dashboard_and_the_alarms_show_metrics_that_exist() {
 }
 
 #[test]
+fn each_exception_from_checkov_stands_at_its_resource_and_says_why() {
+    let template = template();
+    let mut exceptions = 0;
+    for (name, resource) in template["Resources"].as_object().unwrap() {
+        let skipped = resource["Metadata"]["checkov"]["skip"].as_array();
+        for skip in skipped.into_iter().flatten() {
+            let id = skip["id"].as_str().unwrap();
+            let why = skip["comment"].as_str().unwrap_or_default();
+            assert!(id.starts_with("CKV"), "{id} of {name}");
+            assert!(why.len() > 40, "why {name} is excepted from {id}: {why:?}");
+            exceptions += 1;
+        }
+    }
+    assert_eq!(exceptions, 5, "as README says");
+    // Nor is anything skipped elsewhere.
+    let written = std::fs::read_to_string("template.yaml").unwrap();
+    assert!(!written.contains("checkov:skip"));
+    let makefile = std::fs::read_to_string("Makefile").unwrap();
+    for word in [
+        "--skip-check",
+        "--skip-framework",
+        "--soft-fail",
+        "--baseline",
+    ] {
+        assert!(!makefile.contains(word), "{word}");
+    }
+    for file in [".checkov.yaml", ".checkov.yml"] {
+        assert!(!Path::new(file).exists(), "{file}");
+    }
+}
+
+#[test]
 fn readme_names_every_parameter() {
     let readme = std::fs::read_to_string("README.md").unwrap();
     for parameter in template()["Parameters"].as_object().unwrap().keys() {
