@@ -55,7 +55,7 @@ check: $(TOOLS) $(CHECKOV)/installed ## Format, lints, documentation, template, 
 	@# Offline. It passes over what it cannot read without a word, so its count of checks is looked for.
 	CKV_SKIP_PACKAGE_UPDATE_CHECK=true $(CHECKOV)/bin/checkov --framework cloudformation --skip-download --compact --quiet \
 	  --file template.yaml --file .local/translated.json | grep -A1000 'Passed checks: [1-9]'
-	cargo test --locked --quiet --test repo
+	cargo test --locked --quiet --test repo --test queries
 
 athena: $(TOOLS) ## Table and queries on Athena's own engine: needs Maven and a JDK of 24 or newer, fetches Trino once
 	@cargo build --workspace --locked

@@ -21,7 +21,7 @@ const STEPS: &str = "export (each session by a request), sweep, rewrite (each se
 /// prints the answers as JSON, one a line. `known.json` in `folder` is then what IVS knows, as its API tells it.
 ///
 /// # Errors
-/// When a server fails, the function answers with an error, `today` is no instant, or a step is none of [`STEPS`].
+/// When a server fails, the function answers with an error, `today` is no instant, or a step is not known.
 pub async fn fill(
     bootstrap: &Path,
     folder: &Path,
