@@ -32,9 +32,13 @@ bench: ## What the quota of IVS costs, measured: some 5 minutes
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local bench target/debug/ivs-attendance .local/bench
 
-tick-costs: ## What a sweep costs, measured on the local stack: the table in README, in five minutes
+costs: ## What the stack costs a month, measured on the local stack and written into docs/costs.md: some 8 minutes
 	@cargo build --workspace --locked
-	@target/debug/ivs-attendance-local tick-costs target/debug/ivs-attendance .local/tick-costs
+	@target/debug/ivs-attendance-local costs target/debug/ivs-attendance .local/costs
+
+bill: ## Only the arithmetic of docs/costs.md, after a change of its prices, its numbers or the template
+	@cargo build --package ivs-attendance-local --locked
+	@target/debug/ivs-attendance-local bill
 
 soak: ## Everything fails at random, and nothing may be lost: SEED=, SESSIONS=, MINUTES= (of faults)
 	@cargo build --workspace --locked
@@ -100,4 +104,4 @@ $(CHECKOV)/installed: requirements-checkov.txt
 	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
 	touch $@
 
-.PHONY: help run serve bench tick-costs test check athena query build deploy sweep backfill export redrive erase soak
+.PHONY: help run serve bench costs bill test check athena query build deploy sweep backfill export redrive erase soak

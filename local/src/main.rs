@@ -1,5 +1,5 @@
-//! `make run`, `make serve`, `make soak`, `make bench`, `make tick-costs`, `make athena`: the function at work on the files
-//! in `events/` and beyond, on this machine.
+//! `make run`, `make serve`, `make soak`, `make bench`, `make costs`, `make athena`: the function at work on the files in
+//! `events/` and beyond, on this machine.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -15,7 +15,7 @@ use arrow::util::pretty::pretty_format_batches;
 use chrono::Utc;
 use ivs_attendance_local::bench::bench;
 use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
-use ivs_attendance_local::costs::tick_costs;
+use ivs_attendance_local::costs::{costs, write_bill};
 use ivs_attendance_local::dozen;
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
@@ -80,9 +80,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["run", bootstrap, folder] => run(Path::new(bootstrap), &fresh(folder)?).await,
         ["serve", folder] => serve(&fresh(folder)?).await,
         ["bench", bootstrap, folder] => bench(Path::new(bootstrap), &fresh(folder)?).await,
-        ["tick-costs", bootstrap, folder] => {
-            tick_costs(Path::new(bootstrap), &fresh(folder)?).await
-        }
+        ["costs", bootstrap, folder] => costs(Path::new(bootstrap), &fresh(folder)?).await,
+        ["bill"] => write_bill(),
         ["soak", bootstrap, folder, ref options @ ..] => {
             let settings = soak_settings(options)?;
             soak(Path::new(bootstrap), &fresh(folder)?, settings).await
@@ -92,7 +91,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         _ => Err(
             "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | bench BOOTSTRAP FOLDER | \
-             dozen BOOTSTRAP FOLDER S3_URL TODAY STEP… | tick-costs BOOTSTRAP FOLDER | soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
+             dozen BOOTSTRAP FOLDER S3_URL TODAY STEP… | costs BOOTSTRAP FOLDER | bill | soak BOOTSTRAP FOLDER [seed=N] \
+             [sessions=N] [minutes=N]"
                 .into(),
         ),
     }
