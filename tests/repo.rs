@@ -17,6 +17,7 @@ use ivs_attendance::event::{self, Payload, Work};
 use ivs_attendance::queue::SWEEP_GROUP;
 use ivs_attendance::sweep::Sweep;
 use ivs_attendance::table::PARTICIPANTS;
+use ivs_attendance_local::costs::{Page, bill};
 use serde_json::{Value, json};
 
 fn template() -> Value {
@@ -875,5 +876,64 @@ fn readme_names_every_parameter() {
     let readme = std::fs::read_to_string("README.md").unwrap();
     for parameter in template()["Parameters"].as_object().unwrap().keys() {
         assert!(readme.contains(&format!("`{parameter}`")), "{parameter}");
+    }
+}
+
+#[test]
+fn the_bill_is_what_its_numbers_and_the_template_come_to() {
+    let template = std::fs::read_to_string("template.yaml").unwrap();
+    let page = Page::new(std::fs::read_to_string("docs/costs.md").unwrap());
+    let mut made = page.clone();
+    made.put_bill(&template).unwrap();
+    assert!(
+        made == page,
+        "docs/costs.md is out of date: run `make bill`"
+    );
+
+    let headline = bill::headline(&page.bills(&template).unwrap());
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(readme.contains(&headline), "README says: {headline}");
+}
+
+#[test]
+fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
+    let text = std::fs::read_to_string("template.yaml").unwrap();
+    let numbers = bill::of_template(&text).unwrap();
+    let template = template();
+    let resources = template["Resources"].as_object().unwrap();
+    let of_type = |kind: &'static str| {
+        let resources = resources.values();
+        resources.filter(move |resource| resource["Type"] == kind)
+    };
+    let metrics = of_type("AWS::CloudWatch::Alarm").map(|alarm| {
+        let several = alarm["Properties"]["Metrics"].as_array();
+        let several = several.into_iter().flatten();
+        several
+            .filter(|metric| metric["MetricStat"].is_object())
+            .count()
+            .max(1)
+    });
+    let filters = of_type("AWS::Logs::MetricFilter");
+    let of_sweeps = filters.filter(|filter| {
+        let metric = &filter["Properties"]["MetricTransformations"][0]["MetricName"];
+        metric.as_str().unwrap().starts_with("Sweep")
+    });
+    let memory = properties(&template, "Function")["MemorySize"].as_f64();
+    let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_f64();
+    let count = |count: usize| u32::try_from(count).ok().map(f64::from);
+    for (name, number) in [
+        ("memory_gb", memory.map(|megabytes| megabytes / 1024.0)),
+        ("noncurrent_days", default("NoncurrentVersionDays")),
+        ("log_days", default("LogRetentionDays")),
+        ("alarm_metrics", count(metrics.sum())),
+        (
+            "dashboards",
+            count(of_type("AWS::CloudWatch::Dashboard").count()),
+        ),
+        ("sweep_metrics", count(of_sweeps.count())),
+        ("session_metrics", Some(6.0)),
+    ] {
+        assert_eq!(numbers.get(name).copied(), number, "{name}");
     }
 }
