@@ -15,7 +15,12 @@ TOOLED := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 # What the operator's commands work on.
 STACK ?= ivs-attendance
-export STACK STAGE SESSION YES USER_ID FILES CONFIRM_AFTER_MINUTES Q P
+# As given: make would take a dollar sign in them for a variable of its own.
+override USER_ID := $(value USER_ID)
+override FILES := $(value FILES)
+override Q := $(value Q)
+override P := $(value P)
+export STACK STAGE SESSION YES USER_ID FILES Q P
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +36,11 @@ serve: $(TOOLS) ## The local stack, kept up for events by hand
 bench: ## What the quota of IVS costs, measured: some 5 minutes
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local bench target/debug/ivs-attendance .local/bench
+
+bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: the table in docs/parquet.md
+	@mkdir -p .local/parquet
+	@cargo bench --quiet --locked --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
+	@$(VENV)/bin/python benches/parquet.py .local/parquet/lines
 
 costs: ## What the stack costs a month, measured on the local stack and written into docs/costs.md: some 8 minutes
 	@cargo build --workspace --locked
@@ -65,7 +75,7 @@ athena: $(TOOLS) ## Table and queries on Athena's own engine: needs Maven and a 
 	@cargo build --workspace --locked
 	@$(VENV)/bin/python tests/athena/check.py
 
-query: $(TOOLS) ## One of them, over a dozen sessions: Q=queries/NAME.sql, P="'TEXT', …" for its question marks
+query: $(TOOLS) ## One of them, over sample sessions: Q=queries/NAME.sql, P="'TEXT', …" for its question marks
 	@cargo build --workspace --locked
 	@$(VENV)/bin/python tests/athena/query.py "$$Q" "$$P"
 
@@ -104,4 +114,4 @@ $(CHECKOV)/installed: requirements-checkov.txt
 	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
 	touch $@
 
-.PHONY: help run serve bench costs bill test check athena query build deploy sweep backfill export redrive erase soak
+.PHONY: help run serve bench bench-parquet costs bill test check athena query build deploy sweep backfill export redrive erase soak

@@ -2,12 +2,12 @@
 --
 -- Parameters: none.
 -- Columns: a row for each day, the newest first, with zeroes for a day without a row. change: participants beside those of
--- a week before, in percent; empty where there were none. The newest day is not over yet.
--- Reads only the last 35 days: the sessions that started on them, in UTC.
+-- a week before, in percent, cut towards zero; empty where there were none. The newest day, today in UTC, is not over.
+-- Reads only the days from 34 days ago on: the sessions that started on them, in UTC.
 WITH days AS (
   SELECT date(dt) AS day, count(DISTINCT ROW(stage_arn, session_id)) AS sessions, count(*) AS participants
   FROM participants
-  WHERE date(dt) >= current_date - INTERVAL '35' DAY
+  WHERE dt >= CAST(current_date - INTERVAL '34' DAY AS varchar)
   GROUP BY date(dt)
 )
 SELECT

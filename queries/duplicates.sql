@@ -2,10 +2,11 @@
 --
 -- Parameters: none.
 -- Columns: a row for each session that lies in more than one file, and for each participant who is in a session more than
--- once: participant_id is empty for a session. files: in which it lies.
+-- once: twice says which of the two it is. files: in which it lies. Files without a row are not seen.
 -- Reads all days, and lists each of them even where it is empty. From the day of the first session on, which the parameter
 -- FirstDay of the stack can be set to, that is quicker.
 SELECT
+  if(grouping(participant_id) = 1, 'session', 'participant') AS twice,
   stage_arn,
   session_id,
   participant_id,
@@ -16,4 +17,4 @@ GROUP BY GROUPING SETS ((stage_arn, session_id), (stage_arn, session_id, partici
 HAVING
   (grouping(participant_id) = 1 AND count(DISTINCT "$path") > 1)
   OR (grouping(participant_id) = 0 AND count(*) > 1)
-ORDER BY stage_arn, session_id, participant_id NULLS FIRST
+ORDER BY stage_arn, session_id, twice DESC, participant_id

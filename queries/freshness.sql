@@ -1,8 +1,9 @@
 -- How fresh is the lake: which is the newest session, and how long ago did it end
 --
 -- Parameters: none.
--- Columns: one row. hours_since: full hours since the newest end. Empty if no session of the last 30 days had anybody in it.
--- Reads only the last 30 days: the sessions that started on them, in UTC.
+-- Columns: one row. hours_since: full hours since the newest end. Times are empty and counts zero if no session of these
+-- days had anybody in it.
+-- Reads only the days from 30 days ago on: the sessions that started on them, in UTC.
 -- An old answer can mean that there were no sessions: the alarm no-sweep tells a stopped function from a quiet week.
 SELECT
   max(session_end_time) AS newest_end,
@@ -11,4 +12,4 @@ SELECT
   count(DISTINCT ROW(stage_arn, session_id)) AS sessions,
   count(*) AS participants
 FROM participants
-WHERE date(dt) >= current_date - INTERVAL '30' DAY
+WHERE dt >= CAST(current_date - INTERVAL '30' DAY AS varchar)

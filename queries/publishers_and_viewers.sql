@@ -3,7 +3,7 @@
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
--- Columns: a row for each session, the newest first. publishers: participants who ever published; viewers: all others, and
+-- Columns: a row for each session, the newest day first. publishers: participants who ever published; viewers: all others, and
 -- those of whom IVS did not say. publisher_user_ids: whose tokens had one, each once.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 SELECT

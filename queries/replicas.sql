@@ -6,12 +6,13 @@
 --   3. the first day again, e.g. '2026-11-01'
 --   4. the last day again, e.g. '2026-11-30'
 -- Columns: a row for each replica, and the stage and session that it comes from. source_participants: how many that
--- session had, if it started on these days or in the week before; empty where the lake has no row of it.
--- Reads only the days from 1 to 2, and for the sources the 7 days before, too: `dt` is the day on which a session started.
+-- session had; empty where the lake has no row of it, or it started more than a week before or after these days.
+-- Reads only the days from 1 to 2, and for the sources 7 days before and after, too: `dt` is the day on which a session
+-- started.
 WITH sources AS (
   SELECT stage_arn, session_id, count(*) AS participants
   FROM participants
-  WHERE dt BETWEEN CAST(date(?) - INTERVAL '7' DAY AS varchar) AND ?
+  WHERE dt BETWEEN CAST(date(?) - INTERVAL '7' DAY AS varchar) AND CAST(date(?) + INTERVAL '7' DAY AS varchar)
   GROUP BY stage_arn, session_id
 )
 SELECT

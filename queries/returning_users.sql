@@ -11,8 +11,8 @@ SELECT
   user_id,
   count(DISTINCT ROW(stage_arn, session_id)) AS sessions,
   count(DISTINCT dt) AS days,
-  min(first_join_time) AS first_seen,
-  max(first_join_time) AS last_seen
+  min(first_join_time) AS first_join,
+  max(first_join_time) AS last_join
 FROM participants
 WHERE dt BETWEEN ? AND ?
   AND user_id <> ''

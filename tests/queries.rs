@@ -72,6 +72,10 @@ fn each_says_what_it_answers_and_needs() {
             sql(&query).matches('?').count(),
             "{name}: an example for each question mark"
         );
+        let prunes = ["WHERE dt ", "WHERE replica.dt "]
+            .iter()
+            .any(|condition| sql(&query).contains(condition));
+        assert_ne!(prunes, query.contains("-- Reads all days"), "{name}");
         // What counts them by itself must not find more.
         assert!(!head.iter().any(|line| line.contains('?')), "{name}");
         assert!(!sql(&query).contains(';'), "{name}: one statement");

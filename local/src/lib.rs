@@ -9,7 +9,6 @@ pub mod circle;
 #[cfg(test)]
 mod client;
 pub mod costs;
-pub mod dozen;
 pub mod faults;
 pub mod function;
 pub mod ivs;
@@ -20,6 +19,7 @@ pub mod queues;
 mod quota;
 mod request;
 pub mod s3;
+pub mod sample;
 pub mod scene;
 mod server;
 pub mod soak;

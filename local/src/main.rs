@@ -16,11 +16,11 @@ use chrono::Utc;
 use ivs_attendance_local::bench::bench;
 use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
 use ivs_attendance_local::costs::{costs, write_bill};
-use ivs_attendance_local::dozen;
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
 use ivs_attendance_local::queues::QueueSettings;
 use ivs_attendance_local::s3::S3;
+use ivs_attendance_local::sample;
 use ivs_attendance_local::scene::{self, event};
 use ivs_attendance_local::soak::{self, Settings};
 use ivs_attendance_local::sqs::Sqs;
@@ -86,12 +86,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let settings = soak_settings(options)?;
             soak(Path::new(bootstrap), &fresh(folder)?, settings).await
         }
-        ["dozen", bootstrap, folder, s3_url, today, ref steps @ ..] => {
-            dozen::fill(Path::new(bootstrap), &fresh(folder)?, s3_url, today, steps).await
+        ["sample", bootstrap, folder, s3_url, today, ref steps @ ..] => {
+            sample::fill(Path::new(bootstrap), &fresh(folder)?, s3_url, today, steps).await
         }
         _ => Err(
             "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | bench BOOTSTRAP FOLDER | \
-             dozen BOOTSTRAP FOLDER S3_URL TODAY STEP… | costs BOOTSTRAP FOLDER | bill | soak BOOTSTRAP FOLDER [seed=N] \
+             sample BOOTSTRAP FOLDER S3_URL TODAY STEP… | costs BOOTSTRAP FOLDER | bill | soak BOOTSTRAP FOLDER [seed=N] \
              [sessions=N] [minutes=N]"
                 .into(),
         ),

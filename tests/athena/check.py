@@ -1,12 +1,13 @@
 """`make athena`: the table and the queries of template.yaml on Athena's own engine.
 
-The real function exports the dozen sessions of local/src/dozen.rs; then every value of every row, and every answer of
+The real function exports the sample sessions of local/src/sample.rs; then every value of every row, and every answer of
 every query, is held against what IVS knows. At the end things are broken on purpose, and each time a check must fail.
 """
 
 import copy
 import datetime
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -18,7 +19,7 @@ import pyarrow.parquet
 import trino
 
 import expected
-from engine import BUCKET, DOZEN, KEYS, ROOT, Engine, Missing, Result, Template, fill, known
+from engine import BUCKET, KEYS, REGION, ROOT, SAMPLE, Engine, Missing, Result, Template, fill, known
 
 QUERIES = ROOT / "queries"
 LECTURE = "participants/dt=2026-11-02/Lectures0000_st-Lecture000001.parquet"
@@ -133,12 +134,13 @@ def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
     if name in ("who_was_in_session", "arrivals_per_minute"):
         days = [("2026-11-03", "2026-11-04"), ("2026-11-03", "2026-11-03"), ("2026-11-04", "2026-11-04")]
         values = [(*day, session) for day in days for session in ("st-Midnight00001", "st-Future0000001")]
+        values += [("2026-11-01", "2026-11-30", session) for session in ("st-Reconnect0001", "st-Twins00000001")]
         values += [("2026-11-02", "2026-11-02", session) for session in ("st-Nobody0000001", "st-Unknown000001")]
     elif name in ("attendance_of_user", "files_of_user"):
         odd = {row.user_id for row in table if row.session_id == "st-Texts00000001"} - {None}
         values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
     elif name == "replicas":
-        values = [("2026-11-05", "2026-11-05") * 2, ("2026-11-20", "2026-11-30") * 2]
+        values = [(day, day) * 2 for day in ("2026-11-05", "2026-11-10", "2026-11-20")]
     elif name in ("sessions_ended_lately", "freshness", "days_compared", "duplicates"):
         values = []
     else:
@@ -156,52 +158,81 @@ def check_pack(engine: Engine, files: list[Query], table: list[expected.Row]) ->
         print(f"  {query.name:<24} {len(result.rows):>5} rows {result.milliseconds:>6} ms, {len(cases)} more cases")
 
 
+def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:
+    """The first and the last day that a query's head says it reads, if it is asked for the days from `first` to `last`."""
+    since = re.search(r"^-- Reads only the days from (\d+) days ago on", query.sql, re.MULTILINE)
+    if since:
+        return now().date() - int(since[1]) * expected.DAY, None
+    around = re.search(r"^-- Reads only the days from 1 to 2, and for the sources (\d+) days before and after", query.sql, re.MULTILINE)
+    days = int(around[1]) * expected.DAY if around else 0 * expected.DAY
+    return first - days, last + days
+
+
 def check_pruning(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
-    """No query reads a day that it does not have to: on one that none of them asks for lies a file that none can read."""
-    key = "participants/dt=2024-02-29/broken.parquet"
-    broken = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
+    """No query reads a day that it does not have to: a file that none can read lies on the days around, and then on one."""
+    first, last = datetime.date(2026, 11, 4), datetime.date(2026, 11, 6)
     for query in files:
+        days = itertools.cycle([literal(first.isoformat()), literal(last.isoformat())])
+        values = [next(days) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value) else value for value in query.examples]
         if query.reads_all_days:
-            fails(f"{query.name} over a broken file", lambda: run(engine, table, query, query.examples))
-        else:
-            run(engine, table, query, query.examples)
-    engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=broken)
+            with_broken_file(engine, datetime.date(2024, 2, 29), lambda: fails(query.name, "", lambda: run(engine, table, query, values)))
+            continue
+        begin, end = reads(query, first, last)
+        around = lambda: run(engine, table, query, values)
+        if end:
+            around = lambda: with_broken_file(engine, end + expected.DAY, lambda: run(engine, table, query, values))
+        with_broken_file(engine, begin - expected.DAY, around)
+        with_broken_file(engine, begin, lambda: fails(query.name, "broken.parquet", lambda: run(engine, table, query, values)))
 
 
-def fails(what: str, check) -> str:
-    """Runs a check that must fail, and says how it did."""
+def with_broken_file(engine: Engine, day: datetime.date, check) -> None:
+    key = f"participants/dt={day}/broken.parquet"
+    broken = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
+    try:
+        check()
+    finally:
+        engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=broken)
+
+
+def fails(what: str, how: str, check) -> str:
+    """Runs a check that must fail, with an error that says `how`; gives the error."""
     try:
         check()
     except (AssertionError, trino.exceptions.Error) as error:
-        return str(error).splitlines()[0][:110]
+        said = str(error)
+        if how not in said:
+            raise AssertionError(f"{what} failed for another reason: {said}") from error
+        return said.splitlines()[0][:150]
     raise AssertionError(f"{what} was not noticed")
 
 
-def read(engine: Engine, key: str) -> tuple[pyarrow.Table, dict]:
-    """A file of the lake, and its object's metadata."""
+def read(engine: Engine, key: str) -> pyarrow.Table:
     found = engine.s3.get_object(Bucket=BUCKET, Key=key)
-    return pyarrow.parquet.read_table(io.BytesIO(found["Body"].read())), found["Metadata"]
+    return pyarrow.parquet.read_table(io.BytesIO(found["Body"].read()))
 
 
-def write(engine: Engine, key: str, table: pyarrow.Table) -> None:
+def with_file(engine: Engine, key: str, table: pyarrow.Table, check) -> None:
+    """Runs a check while a file of the lake is another one."""
     file = io.BytesIO()
     pyarrow.parquet.write_table(table, file, compression="zstd", coerce_timestamps="ms")
-    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=file.getvalue())
+    other = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=file.getvalue())["VersionId"]
+    try:
+        check()
+    finally:
+        # The one that the function wrote is the latest again.
+        engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=other)
 
 
 def check_new_column(engine: Engine, table: list[expected.Row]) -> None:
     """A file that was written before the newest column existed reads as null there, and as before everywhere else."""
     newest = expected.COLUMNS[-2]
     key = "participants/dt=2026-11-04/Future000000_st-Future0000001.parquet"
-    file, _ = read(engine, key)
+    file = read(engine, key)
     equal("the file's last column", file.column_names[-1], newest)
-    body = engine.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-    write(engine, key, file.drop_columns([newest]))
     older = [row._replace(**{newest: None}) if row.session_id == "st-Future0000001" else row for row in table]
     if older == table:
         raise AssertionError(f"no row of {key} has a {newest}, so nothing was shown")
-    check_rows(engine, older)
-    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+    with_file(engine, key, file.drop_columns([newest]), lambda: check_rows(engine, older))
 
 
 def check_duplicates(engine: Engine, files: list[Query]) -> None:
@@ -209,34 +240,41 @@ def check_duplicates(engine: Engine, files: list[Query]) -> None:
     query = next(file for file in files if file.name == "duplicates")
     key = "participants/dt=2026-11-03/Midnight0000_st-Midnight00001.parquet"
     again = key.replace("2026-11-03", "2026-11-05")
-    engine.s3.copy_object(Bucket=BUCKET, Key=again, CopySource={"Bucket": BUCKET, "Key": key})
-    files_named = ", ".join(f"s3://{BUCKET}/{it}" for it in (key, again))
-    found = engine.query(query.sql).rows
-    equal("the session and its participants", [row[2:] for row in found][:2], [[None, 8, files_named], [found[1][2], 2, files_named]])
-    equal("what is there twice", len(found), 5)
-    engine.s3.delete_object(Bucket=BUCKET, Key=again)
-    # The same participant twice in one file.
-    body = engine.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-    file, _ = read(engine, key)
-    write(engine, key, pyarrow.concat_tables([file, file.slice(0, 1)]))
-    found = engine.query(query.sql).rows
-    equal("a participant who is there twice", [row[2:] for row in found], [["p00000000000", 2, f"s3://{BUCKET}/{key}"]])
-    engine.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+    file = read(engine, key)
+    name = [file["stage_arn"][0].as_py(), file["session_id"][0].as_py()]
+
+    def session() -> None:
+        both = ", ".join(f"s3://{BUCKET}/{it}" for it in (key, again))
+        people = [["participant", *name, f"p{number:011}", 2, both] for number in range(4)]
+        equal("a session that is there twice", engine.query(query.sql).rows, [["session", *name, None, 8, both], *people])
+
+    def participant() -> None:
+        wanted = [["participant", *name, "p00000000000", 2, f"s3://{BUCKET}/{key}"]]
+        equal("a participant who is there twice", engine.query(query.sql).rows, wanted)
+
+    with_file(engine, again, file, session)
+    with_file(engine, key, pyarrow.concat_tables([file, file.slice(0, 1)]), participant)
 
 
-def erase(engine: Engine, user_id: str, answer: str) -> subprocess.CompletedProcess:
+STACK = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
+                           "ConfirmAfterMinutes": {"Type": "Number", "Default": 60}},
+ "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+ "Outputs": {"LakeBucket": {"Value": "%s"}}}"""
+
+
+def erase(engine: Engine, user_id: str, answer: str, given: str = "environment", **more: str) -> subprocess.CompletedProcess:
     """What docs/erasure.md has the operator do, with the answer of files_of_user.sql."""
-    files = DOZEN / "files.csv"
+    files = SAMPLE / "files.csv"
     files.write_text(answer, encoding="utf-8")
+    values = {"USER_ID": user_id, "FILES": str(files), "STACK": "ivs-attendance", **more}
+    credentials = {name.upper(): value for name, value in KEYS.items() if name != "region_name"}
+    environment = {**os.environ, **credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": engine.aws_url}
+    arguments = [f"{name}={value}" for name, value in values.items()]
     return subprocess.run(
-        ["make", "--no-print-directory", "erase"],
+        ["make", "--no-print-directory", "erase", *(arguments if given == "arguments" else [])],
         cwd=ROOT,
-        env={
-            **os.environ,
-            **{"USER_ID": user_id, "FILES": str(files), "YES": "1", "AWS_ENDPOINT_URL_S3": engine.aws_url},
-            **{name.upper(): value for name, value in KEYS.items() if name != "region_name"},
-            "AWS_REGION": KEYS["region_name"],
-        },
+        env=environment if given == "arguments" else {**environment, **values},
+        input=more.get("ANSWER", ""),
         capture_output=True,
         text=True,
         check=False,
@@ -254,35 +292,75 @@ def versions_with(engine: Engine, user_id: str) -> list[str]:
     return found
 
 
+def refused(what: str, done: subprocess.CompletedProcess, why: str) -> None:
+    if done.returncode == 0 or why not in done.stderr:
+        raise AssertionError(f"{what}: {done.returncode}, {done.stdout!r}, {done.stderr!r}; it should have said {why!r}")
+
+
 def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
     """docs/erasure.md: what it says goes away goes, and what it says comes back comes."""
+    engine.cloudformation.create_stack(StackName="ivs-attendance", TemplateBody=STACK % BUCKET)
     query = next(file for file in files if file.name == "files_of_user")
+    days = [literal(min(row.dt for row in table)), literal(max(row.dt for row in table))]
+
+    def files_of(user_id: str) -> list[str]:
+        return [row[0] for row in engine.query(query.sql, ", ".join([*days, literal(user_id)])).rows]
+
+    def without(rows: list[expected.Row], user_id: str) -> list[expected.Row]:
+        return [row for row in rows if row.user_id != user_id]
+
     fill(engine, "rewrite")
-    its_files = [row[0] for row in engine.query(query.sql, ", ".join(query.examples)).rows]
+    its_files = files_of("ana")
     keys = [file.removeprefix(f"s3://{BUCKET}/") for file in its_files]
     equal("files with an older version, too", sorted(set(versions_with(engine, "ana"))), sorted(keys))
     if len(versions_with(engine, "ana")) <= len(keys):
         raise AssertionError("no older version has the user, so nothing was shown")
-    body = lambda key: engine.s3.head_object(Bucket=BUCKET, Key=key)
-    before = {key: body(key) for key in keys}
+    head = lambda key: engine.s3.head_object(Bucket=BUCKET, Key=key)
+    before = {key: head(key) for key in keys}
+    answer = "".join(f'"{file}","1"\n' for file in ["file", *its_files])
 
-    done = erase(engine, "ana", "".join(f'"{file}","1"\n' for file in ["file", *its_files]))
+    # What is refused, before anything is changed.
+    refused("no question answered", erase(engine, "ana", answer), "nothing was changed")
+    refused("another stack", erase(engine, "ana", answer, STACK="other"), "STACK='other' must name a stack")
+    refused("no address", erase(engine, "ana", "file\nno file\n"), "line 2: 'no file' must hold a file's address")
+    refused("another lake", erase(engine, "ana", "s3://x/participants/dt=2026-11-04/a.parquet\n"), "of the stack's lake")
+    refused("a misspelt user", erase(engine, "aNa", answer, YES="1"), "USER_ID='aNa' is in none of these files")
+    lately = next(row for row in table if row.session_id == "st-Lately0000001")
+    awaits = f"s3://{BUCKET}/participants/dt={lately.dt}/Daily0000000_st-Lately0000001.parquet"
+    both = f"{awaits}\n{its_files[0]}\n"
+    refused("a file that awaits its second look", erase(engine, lately.user_id, both, YES="1"), "has not had its second look")
+    check_rows(engine, table)
+
+    # A deleted file, too, of which Athena knows nothing.
+    deleted = "participants/dt=2026-11-20/Gone00000000_st-Gone000000001.parquet"
+    engine.s3.copy_object(Bucket=BUCKET, Key=deleted, CopySource={"Bucket": BUCKET, "Key": keys[0]})
+    engine.s3.delete_object(Bucket=BUCKET, Key=deleted)
+    done = erase(engine, "ana", answer, ANSWER="y\n")
     equal("make erase", (done.returncode, done.stderr), (0, ""))
-    without = [row for row in table if row.user_id != "ana"]
-    equal("rows that were erased", f"erased {len(table) - len(without)} rows in {len(keys)} files" in done.stdout, True)
+    left = without(table, "ana")
+    said = f"erased {len(table) - len(left)} rows of 'ana' in {len(keys)} files"
+    equal(f"{said!r} in {done.stdout!r}", said in done.stdout, True)
     equal("versions with the user", versions_with(engine, "ana"), [])
-    check_rows(engine, without)
+    equal("files of the user", files_of("ana"), [])
+    check_rows(engine, left)
     for key in keys:
-        after = body(key)
-        people = sum(row.dt in key and row.session_id in key for row in without)
+        after = head(key)
+        people = sum(row.dt in key and row.session_id in key for row in left)
         equal(f"the metadata of {key}", after["Metadata"], {**before[key]["Metadata"], "participants": str(people)})
         equal(f"the content type of {key}", after["ContentType"], before[key]["ContentType"])
 
-    # Neither a hint nor a sweep brings anything back.
+    # Others, whose ids look much like hers, and break what does not quote.
+    for user_id, given in [("ana$1", "arguments"), (" ana", "environment"), ("O'Brien \"the\" \\ 'Chief'", "environment")]:
+        done = erase(engine, user_id, "\n".join(files_of(user_id)), given, YES="1")
+        left = without(left, user_id)
+        equal(f"make erase {user_id!r}", (done.returncode, done.stderr, versions_with(engine, user_id)), (0, "", []))
+        check_rows(engine, left)
+
+    # Neither a request nor a sweep brings anything back.
     answers = fill(engine, "export", "sweep")
     equal("outcomes afterwards", {answer["outcome"] for answer in answers[:-1]}, {"up_to_date"})
     equal("what the sweep finds to do", [answers[-1][name] for name in ("missing", "due", "enqueued")], [0, 0, 0])
-    check_rows(engine, without)
+    check_rows(engine, left)
     # The session's file as a whole: the sweep does.
     engine.s3.delete_object(Bucket=BUCKET, Key=keys[0])
     (answer,) = fill(engine, "sweep")
@@ -291,19 +369,13 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     fill(engine, "rewrite")
     check_rows(engine, table)
 
-    # A file that awaits its second look is refused, and nothing is changed of any.
-    lately = next(row for row in table if row.session_id == "st-Lately0000001")
-    awaits = f"s3://{BUCKET}/participants/dt={lately.dt}/Daily0000000_st-Lately0000001.parquet"
-    done = erase(engine, lately.user_id, f"{awaits}\n{its_files[0]}\n")
-    equal("a file that awaits its second look", (done.returncode != 0, "second look" in done.stderr), (True, True))
-    done = erase(engine, "nobody", "no file\n")
-    equal("no files", (done.returncode != 0, "names no file" in done.stderr), (True, True))
-    check_rows(engine, table)
-
 
 def break_on_purpose(engine: Engine, files: list[Query], template: Template, table: list[expected.Row]) -> None:
     """What these checks are for, done wrong: each must be noticed."""
     tables, named = template.of_type("AWS::Glue::Table"), template.of_type("AWS::Athena::NamedQuery")
+
+    def notice(what: str, how: str, check) -> None:
+        print(f"  {what}: {fails(what, how, check)}")
 
     def with_table(name: str, change) -> None:
         wrong = copy.deepcopy(tables["ParticipantsTable"]["TableInput"])
@@ -320,40 +392,38 @@ def break_on_purpose(engine: Engine, files: list[Query], template: Template, tab
     def first_day(wrong: dict) -> None:
         wrong["Parameters"]["projection.dt.range"] = "2026-11-03,NOW+1DAY"
 
-    for name, what, change in [
-        ("typed_wrongly", "a column typed wrongly", column_type),
-        ("formatted_wrongly", "a wrong format of the projection", format_of_day),
-        ("ranging_wrongly", "a range that begins too late", first_day),
+    with_table("unchanged", lambda _: None)
+    check_rows(engine, table, "unchanged")
+    for name, what, how, change in [
+        ("typed_wrongly", "a column typed wrongly", "Unsupported Trino column type (varchar) for Parquet column", column_type),
+        ("formatted_wrongly", "a wrong format of the projection", "Column projection for column 'dt' failed", format_of_day),
+        ("ranging_wrongly", "a range that begins too late", "rows: ", first_day),
     ]:
         with_table(name, change)
-        print(f"  {what}: {fails(what, lambda: check_rows(engine, table, name))}")
+        notice(what, how, lambda: check_rows(engine, table, name))
 
-    body = engine.s3.get_object(Bucket=BUCKET, Key=LECTURE)["Body"].read()
-    file, _ = read(engine, LECTURE)
-    write(engine, LECTURE, file.slice(0, file.num_rows - 1))
-    print(f"  a lost row: {fails('a lost row', lambda: check_rows(engine, table))}")
+    file = read(engine, LECTURE)
+    fewer_rows = file.slice(0, file.num_rows - 1)
+    with_file(engine, LECTURE, fewer_rows, lambda: notice("a lost row", "rows: ", lambda: check_rows(engine, table)))
     wrong = file.set_column(5, "user_id", pyarrow.array(["x", *file["user_id"].to_pylist()[1:]]))
-    write(engine, LECTURE, wrong)
-    print(f"  another user id: {fails('another user id', lambda: check_rows(engine, table))}")
-    engine.s3.put_object(Bucket=BUCKET, Key=LECTURE, Body=body)
+    with_file(engine, LECTURE, wrong, lambda: notice("another user id", "'x' instead of", lambda: check_rows(engine, table)))
     check_rows(engine, table)
 
     renamed = copy.deepcopy(named)
     next(iter(renamed.values()))["Name"] = "arrivals"
-    print(f"  a query with a wrong name: {fails('a wrong name', lambda: check_named(files, renamed, engine.database))}")
-    misspelt = copy.deepcopy(next(file for file in files if file.name == "sessions_per_day"))
-    misspelt.sql = misspelt.sql.replace("stage_arn", "stage")
-    noticed = fails("a wrong column", lambda: run(engine, table, misspelt, misspelt.examples))
-    print(f"  a query with a wrong column: {noticed}")
+    notice("a query with a wrong name", "'arrivals' instead of", lambda: check_named(files, renamed, engine.database))
+    changed = copy.deepcopy(named)
+    next(iter(changed.values()))["QueryString"] += " "
+    notice("a named query that is not the file", "in template.yaml", lambda: check_named(files, changed, engine.database))
     fewer = copy.deepcopy(next(file for file in files if file.name == "sessions_per_day"))
     fewer.sql = fewer.sql.replace("count(*)", "count(user_id)")
-    noticed = fails("a wrong count", lambda: run(engine, table, fewer, fewer.examples))
-    print(f"  a query that counts wrongly: {noticed}")
+    notice("a query that counts wrongly", "row 2: ", lambda: run(engine, table, fewer, fewer.examples))
 
 
 def main() -> None:
     template, files = Template(), pack()
     print("tables and queries of template.yaml on Trino, over moto", flush=True)
+    check_named(files, template.of_type("AWS::Athena::NamedQuery"), template.values["DatabaseName"])
     with Engine(template) as engine:
         answers = fill(engine, "export", "sweep")
         table = expected.rows(known())
@@ -377,7 +447,6 @@ def main() -> None:
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
         break_on_purpose(engine, files, template, table)
-        check_named(files, template.of_type("AWS::Athena::NamedQuery"), engine.database)
         print(f"the pack, {len(files)} queries, each as a file and as a named query, against the same without SQL:")
         check_pack(engine, files, table)
 

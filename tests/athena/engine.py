@@ -5,6 +5,7 @@ Trino is fetched once, into the project's folder. Everything listens on the loop
 
 import contextlib
 import datetime
+import fcntl
 import hashlib
 import json
 import logging
@@ -25,7 +26,7 @@ from samcli.yamlhelper import yaml_parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".local" / "trino"
-DOZEN = ROOT / ".local" / "athena"
+SAMPLE = ROOT / ".local" / "athena"
 
 # Athena's engine version 3 follows Trino without saying which release; this is the one that the queries are held against.
 VERSION = "476"
@@ -41,7 +42,7 @@ KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local-secret", "
 
 
 class Missing(Exception):
-    """Something that has to be installed first."""
+    """Something that is needed, and has to be seen to first."""
 
 
 def java() -> pathlib.Path:
@@ -171,7 +172,7 @@ class Engine:
     def __init__(self, template: Template):
         self.template = template
         self.database = template.values["DatabaseName"]
-        # The dozen sessions stay the same for as long as the engine runs.
+        # The sample sessions stay the same for as long as the engine runs.
         self.today = datetime.datetime.now(datetime.UTC).isoformat()
         self._exits = contextlib.ExitStack()
 
@@ -187,7 +188,14 @@ class Engine:
         self._exits.close()
 
     def _start(self) -> None:
-        program, home = java(), fetch()
+        program = java()
+        FOLDER.parent.mkdir(exist_ok=True)
+        lock = self._exits.enter_context((FOLDER.parent / "athena.lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Missing("another `make athena` or `make query` runs in this folder; wait for its end") from None
+        home = fetch()
         # Trino starts in the background, meanwhile the lake can be filled.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -197,6 +205,7 @@ class Engine:
         self.aws_url = f"http://{host}:{port}"
         self.s3 = boto3.client("s3", endpoint_url=self.aws_url, **KEYS)
         self.glue = boto3.client("glue", endpoint_url=self.aws_url, **KEYS)
+        self.cloudformation = boto3.client("cloudformation", endpoint_url=self.aws_url, **KEYS)
         self.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         self.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         self.glue.create_database(DatabaseInput={"Name": self.database})
@@ -316,11 +325,11 @@ class Result:
 
 
 def fill(engine: Engine, *steps: str) -> list[dict]:
-    """Has the real function work on the dozen sessions of local/src/dozen.rs, with the lake in moto: its answers."""
+    """Has the real function work on the sample sessions of local/src/sample.rs, with the lake in moto: its answers."""
     done = subprocess.run(
         [
             ROOT / "target" / "debug" / "ivs-attendance-local",
-            *["dozen", ROOT / "target" / "debug" / "ivs-attendance", DOZEN, engine.aws_url, engine.today, *steps],
+            *["sample", ROOT / "target" / "debug" / "ivs-attendance", SAMPLE, engine.aws_url, engine.today, *steps],
         ],
         check=True,
         stdout=subprocess.PIPE,
@@ -331,4 +340,4 @@ def fill(engine: Engine, *steps: str) -> list[dict]:
 
 def known() -> list[dict]:
     """What IVS knows of the sessions."""
-    return json.loads((DOZEN / "known.json").read_text(encoding="utf-8"))
+    return json.loads((SAMPLE / "known.json").read_text(encoding="utf-8"))

@@ -161,7 +161,7 @@ def returning_users(table, now, first, last):
         attended = len(grouped(people, "stage_arn", "session_id"))
         joins = [row.first_join_time for row in people if row.first_join_time]
         if attended > 1:
-            found.append([user_id, attended, len(grouped(people, "dt")), min(joins), max(joins)])
+            found.append([user_id, attended, len(grouped(people, "dt")), min(joins, default=None), max(joins, default=None)])
     return sorted(found, key=lambda row: row[1], reverse=True)
 
 
@@ -172,7 +172,7 @@ def reconnects(table, now, first, last):
         if len(people) > 1:
             joins = [row.first_join_time for row in people if row.first_join_time]
             ids = ", ".join(row.participant_id for row in by_join(people))
-            found.append([dt, stage_arn, session_id, user_id, len(people), min(joins), max(joins), ids])
+            found.append([dt, stage_arn, session_id, user_id, len(people), min(joins, default=None), max(joins, default=None), ids])
     return sorted(found, key=lambda row: (*row[:3], -row[4], row[3]))
 
 
@@ -191,7 +191,8 @@ def recordings(table, now, first, last):
 
 def replicas(table, now, before, until, first, last):
     week_before = (datetime.date.fromisoformat(before) - 7 * DAY).isoformat()
-    sources = grouped(started(table, week_before, until), "stage_arn", "session_id")
+    week_after = (datetime.date.fromisoformat(until) + 7 * DAY).isoformat()
+    sources = grouped(started(table, week_before, week_after), "stage_arn", "session_id")
     found = [
         [
             *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id, row.replication_state],

@@ -1,4 +1,4 @@
-"""`make query`: runs a file of queries/ on Athena's engine on this machine, over the dozen sessions of local/src/dozen.rs.
+"""`make query`: runs a file of queries/ on Athena's engine on this machine, over the sample sessions of local/src/sample.rs.
 
 Usage: python3 query.py FILE [LITERALS]
 

@@ -1,4 +1,4 @@
-//! A dozen sessions that are hard on a table, exported by the real function into an S3 of somebody else's, for queries:
+//! Sample sessions that are hard on a table, exported by the real function into an S3 of somebody else's, for queries:
 //! `make athena` and `make query`.
 
 use std::error::Error;
@@ -17,7 +17,7 @@ use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
 /// What the function is asked for, one after the other.
 const STEPS: &str = "export (each session by a request), sweep, rewrite (each session anew)";
 
-/// Starts IVS with the dozen as of `today`, and the function in front of the S3 at `s3_url`; asks for each of `steps`, and
+/// Starts IVS with the sample as of `today`, and the function in front of the S3 at `s3_url`; asks for each of `steps`, and
 /// prints the answers as JSON, one a line. `known.json` in `folder` is then what IVS knows, as its API tells it.
 ///
 /// # Errors
@@ -32,17 +32,17 @@ pub async fn fill(
     let ivs = Ivs::start(REGION).await?;
     let sqs = Sqs::start().await?;
     let work = sqs.create("work", QueueSettings::default());
-    let dozen = sessions(DateTime::parse_from_rfc3339(today)?.to_utc());
+    let sample = sessions(DateTime::parse_from_rfc3339(today)?.to_utc());
     {
         let mut world = ivs.world();
         world.quota = Quota::Off;
-        for (stage_arn, session_id, session) in &dozen {
+        for (stage_arn, session_id, session) in &sample {
             world.put(stage_arn, session_id, session.clone());
         }
     }
     std::fs::write(
         folder.join("known.json"),
-        serde_json::to_vec(&known(&dozen))?,
+        serde_json::to_vec(&known(&sample))?,
     )?;
     let variables = [
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
@@ -60,7 +60,7 @@ pub async fn fill(
     let mut function = Function::start(bootstrap, REGION, &variables.into(), log).await?;
     for &step in steps {
         let payloads = match step {
-            "export" | "rewrite" => dozen
+            "export" | "rewrite" => sample
                 .iter()
                 .map(|(stage_arn, session_id, _)| {
                     let mut payload = request(stage_arn, session_id);
@@ -85,7 +85,7 @@ pub async fn fill(
 }
 
 /// The sessions as JSON, with the members and the form that the API gives them.
-fn known(dozen: &[(String, String, Session)]) -> Value {
+fn known(sample: &[(String, String, Session)]) -> Value {
     let one = |(stage_arn, session_id, session): &(String, String, Session)| {
         json!({
             "stageArn": stage_arn,
@@ -95,71 +95,62 @@ fn known(dozen: &[(String, String, Session)]) -> Value {
             "participants": session.participants,
         })
     };
-    dozen.iter().map(one).collect()
+    sample.iter().map(one).collect()
 }
 
-/// The dozen: most on days that stand fast, so that queries can name them, and some of the last days before `today`.
+/// The sample: most on days that stand fast, so that queries can name them, and some of the last days before `today`.
 fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
     let at = |text: &str| {
         let time = DateTime::parse_from_rfc3339(text).expect("an instant by RFC 3339");
         time.to_utc()
     };
-    let mut dozen = Vec::new();
-    let mut put = |stage: &str, session_id: &str, start: DateTime<Utc>, minutes, participants| {
+    let mut sample = Vec::new();
+    let mut put = |stage: &str, session_id: &str, start: DateTime<Utc>, seconds, participants| {
         let session = Session {
             start_time: Some(start),
-            end_time: Some(start + TimeDelta::minutes(minutes)),
+            end_time: Some(start + TimeDelta::seconds(seconds)),
             participants,
         };
         let stage_arn = format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}");
-        dozen.push((stage_arn, session_id.to_owned(), session));
+        sample.push((stage_arn, session_id.to_owned(), session));
     };
 
     let lecture = at("2026-11-02T09:00:00Z");
-    put(
-        "Lectures0000",
-        "st-Lecture000001",
-        lecture,
-        95,
-        audience(5_000, lecture),
-    );
-    put(
-        "Lectures0000",
-        "st-Nobody0000001",
-        at("2026-11-02T13:00:00Z"),
-        3,
-        Vec::new(),
-    );
+    let many = audience(5_000, lecture);
+    put("Lectures0000", "st-Lecture000001", lecture, 5700, many);
+    let start = at("2026-11-02T13:00:00Z");
+    put("Lectures0000", "st-Nobody0000001", start, 180, Vec::new());
     // The last millisecond of a day, and the first of the next. The two have one id, on two stages.
-    let last = at("2026-11-03T23:59:59.999Z");
+    let start = at("2026-11-03T23:59:59.999Z");
     put(
         "Midnight0000",
         "st-Midnight00001",
-        last,
-        30,
-        audience(4, last),
+        start,
+        1800,
+        audience(4, start),
     );
-    let first = at("2026-11-04T00:00:00Z");
+    let start = at("2026-11-04T00:00:00Z");
     put(
         "Morning00000",
         "st-Midnight00001",
-        first,
-        30,
-        audience(6, first),
+        start,
+        1800,
+        audience(6, start),
     );
     let start = at("2026-11-04T10:00:00Z");
+    // Nearly 21 minutes.
     put(
         "Texts0000000",
         "st-Texts00000001",
         start,
-        20,
+        1250,
         odd_users(start),
     );
     put(
         "Future000000",
         "st-Future0000001",
         start,
-        25,
+        1500,
         tomorrows(start),
     );
     let start = at("2026-11-05T15:30:00.250Z");
@@ -167,15 +158,21 @@ fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
         "Recording000",
         "st-Recording0001",
         start,
-        61,
+        3660,
         recordings(start),
     );
-    put("Stage0Source", "st-Source0000001", start, 90, source(start));
+    put(
+        "Stage0Source",
+        "st-Source0000001",
+        start,
+        5400,
+        source(start),
+    );
     put(
         "Stage0Target",
         "st-Target0000001",
         start,
-        45,
+        2700,
         replicas(start),
     );
     let start = at("2026-11-06T18:00:00Z");
@@ -183,32 +180,74 @@ fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
         "Reconnects00",
         "st-Reconnect0001",
         start,
-        50,
+        3000,
         reconnects(start),
     );
     put(
         "Unfinished00",
         "st-Unfinished001",
         start,
-        10,
+        600,
         unfinished(start),
     );
-    // Of the last days: a week ago, yesterday, and one that ended so lately that it is due for its second look.
-    for (session_id, before, people) in [
-        ("st-LastWeek00001", TimeDelta::days(8), 9),
-        ("st-Yesterday0001", TimeDelta::days(1), 12),
-        ("st-Lately0000001", TimeDelta::minutes(47), 7),
+    // One id on two stages, on one day and from one moment on; a second session on one of the stages; and another that
+    // began with them, on the last stage but with the first id.
+    let start = at("2026-11-07T08:00:00Z");
+    for (stage, session_id, seconds) in [
+        ("Twins0000One", "st-Twins00000001", 0),
+        ("Twins0000Two", "st-Twins00000001", 0),
+        ("Twins0000One", "st-Twins00000002", 7200),
+        ("Twins0003rd0", "st-Ahead00000001", 0),
+    ] {
+        let start = start + TimeDelta::seconds(seconds);
+        let twin = vec![person(2, Some("twin"), start, 5), person(1, None, start, 9)];
+        put(stage, session_id, start, 900, twin);
+    }
+    let start = at("2026-11-10T23:00:00Z");
+    put(
+        "Stage0Target",
+        "st-Target0000002",
+        start,
+        9000,
+        far_replicas(start),
+    );
+    let start = at("2026-11-11T00:30:00Z");
+    put(
+        "Stage0Source",
+        "st-Source0000002",
+        start,
+        3000,
+        source(start),
+    );
+    // Of the last days.
+    for (session_id, before, seconds, people) in [
+        ("st-FiveWeeks0001", TimeDelta::days(34), 2520, 3),
+        ("st-FourWeeks0001", TimeDelta::days(27), 2520, 5),
+        ("st-NineDays00001", TimeDelta::days(9), 2520, 7),
+        ("st-LastWeek00001", TimeDelta::days(8), 2520, 9),
+        (
+            "st-LongOne000001",
+            TimeDelta::days(5),
+            5 * 86_400 - 3_700,
+            2,
+        ),
+        ("st-TwoDays000001", TimeDelta::days(2), 2520, 5),
+        ("st-HalfADay00001", TimeDelta::hours(31), 3600, 1),
+        ("st-Yesterday0001", TimeDelta::days(1), 2520, 12),
+        // The last to end is not the last to begin. Both are due for their second look.
+        ("st-Lately0000001", TimeDelta::minutes(47), 2520, 7),
+        ("st-Shortly000001", TimeDelta::minutes(20), 300, 1),
     ] {
         let start = today - before;
         put(
             "Daily0000000",
             session_id,
             start,
-            42,
+            seconds,
             audience(people, start),
         );
     }
-    dozen
+    sample
 }
 
 /// A participant who joined so many seconds after the start.
@@ -238,8 +277,15 @@ fn odd_users(start: DateTime<Utc>) -> Vec<Participant> {
         Some("👩🏽‍🚀 école ﷺ 日本語"),
         Some("e\u{301} and \u{e9}"),
         Some("a\u{0}b"),
+        Some("e\u{301}"),
+        Some("\u{e9}"),
         Some("'; DROP TABLE participants; --"),
         Some("100%_sure"),
+        Some("100x-sure"),
+        // Beside `ana` of other sessions.
+        Some("Ana"),
+        Some(" ana"),
+        Some("ana$1"),
         Some(long.as_str()),
     ];
     (0..)
@@ -301,6 +347,13 @@ fn recordings(start: DateTime<Utc>) -> Vec<Participant> {
             ..person(number, Some(&format!("speaker-{number}")), start, 5)
         })
         .collect();
+    // A publisher who came twice, one without a user id, and viewers.
+    let publishes = |mut person: Participant| {
+        person.published = Some(true);
+        person
+    };
+    people.push(publishes(person(80, Some("speaker-0"), start, 300)));
+    people.push(publishes(person(81, Some(""), start, 310)));
     people.push(person(90, Some("ana"), start, 600));
     people
 }
@@ -338,25 +391,60 @@ fn replicas(start: DateTime<Utc>) -> Vec<Participant> {
     ]
 }
 
-/// One who came three times with new tokens, one who came twice in the same second, and people without a user id, who
-/// cannot be told apart.
-fn reconnects(start: DateTime<Utc>) -> Vec<Participant> {
+/// Replicas of sessions that started three days before and an hour and a half later; of an id that is there on other
+/// stages only; and of one that started eight days before, which nobody looks for.
+fn far_replicas(start: DateTime<Utc>) -> Vec<Participant> {
     [
-        (Some("ana"), 0),
-        (Some("ana"), 300),
-        (Some("ana"), 1200),
-        (Some("ben"), 10),
-        (Some("ben"), 10),
-        (Some("cleo"), 20),
-        (Some(""), 30),
-        (Some(""), 40),
-        (None, 50),
-        (None, 60),
+        ("Twins0000One", "st-Twins00000001"),
+        ("Stage0Source", "st-Source0000002"),
+        ("Elsewhere000", "st-Twins00000001"),
+        ("Lectures0000", "st-Lecture000001"),
     ]
     .iter()
     .zip(0..)
-    .map(|(&(user_id, seconds), number)| person(number, user_id, start, seconds))
+    .map(|(&(stage, session_id), number)| Participant {
+        replication_type: Some("REPLICA".to_owned()),
+        source_stage_arn: Some(format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}")),
+        source_session_id: Some(session_id.to_owned()),
+        ..person(number, Some("host"), start, 7200)
+    })
     .collect()
+}
+
+/// One who came three times with new tokens, one who came twice in the same second, and people without a user id, who
+/// cannot be told apart.
+fn reconnects(start: DateTime<Utc>) -> Vec<Participant> {
+    let mut people: Vec<_> = [
+        // The ids are not in the order of joining.
+        (9, Some("ana"), 0),
+        (3, Some("ana"), 300),
+        (5, Some("ana"), 1200),
+        (11, Some("ben"), 10),
+        (10, Some("ben"), 10),
+        (12, Some("aaron"), 11),
+        (13, Some("aaron"), 12),
+        (20, Some("cleo"), 20),
+        (30, Some(""), 30),
+        (31, Some(""), 40),
+        (40, None, 50),
+        (41, None, 60),
+    ]
+    .iter()
+    .map(|&(number, user_id, seconds)| person(number, user_id, start, seconds))
+    .collect();
+    // Of a fourth time of hers there is no instant.
+    let timeless = Participant {
+        first_join_time: None,
+        ..person(1, Some("ana"), start, 0)
+    };
+    // And of nobody with this name.
+    let both = [50, 51].map(|number| Participant {
+        first_join_time: None,
+        ..person(number, Some("zoe"), start, 0)
+    });
+    people.push(timeless);
+    people.extend(both);
+    people
 }
 
 /// Connected, or recording, though the session has ended.
@@ -371,5 +459,15 @@ fn unfinished(start: DateTime<Utc>) -> Vec<Participant> {
     people[1].recording_state = Some("ACTIVE".to_owned());
     people[2].state = Some("CONNECTED".to_owned());
     people[2].recording_state = Some("STOPPING".to_owned());
+    people.push(Participant {
+        state: None,
+        recording_state: Some("ACTIVE".to_owned()),
+        ..person(5, Some("hal"), start, 5)
+    });
+    people.push(Participant {
+        state: Some("CONNECTED".to_owned()),
+        recording_state: None,
+        ..person(6, Some("ida"), start, 6)
+    });
     people
 }
