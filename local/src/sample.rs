@@ -193,15 +193,18 @@ fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
     // One id on two stages, on one day and from one moment on; a second session on one of the stages; and another that
     // began with them, on the last stage but with the first id.
     let start = at("2026-11-07T08:00:00Z");
-    for (stage, session_id, seconds) in [
-        ("Twins0000One", "st-Twins00000001", 0),
-        ("Twins0000Two", "st-Twins00000001", 0),
-        ("Twins0000One", "st-Twins00000002", 7200),
-        ("Twins0003rd0", "st-Ahead00000001", 0),
+    for (stage, session_id, seconds, user_id) in [
+        ("Twins0000One", "st-Twins00000001", 0, "twin"),
+        ("Twins0000Two", "st-Twins00000001", 0, "twin"),
+        ("Twins0000One", "st-Twins00000002", 7200, "third"),
+        ("Twins0003rd0", "st-Ahead00000001", 0, "fourth"),
     ] {
         let start = start + TimeDelta::seconds(seconds);
-        let twin = vec![person(2, Some("twin"), start, 5), person(1, None, start, 9)];
-        put(stage, session_id, start, 900, twin);
+        let people = vec![
+            person(2, Some(user_id), start, 5),
+            person(1, None, start, 9),
+        ];
+        put(stage, session_id, start, 900, people);
     }
     let start = at("2026-11-10T23:00:00Z");
     put(
