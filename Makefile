@@ -13,6 +13,14 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/aws-sam
 export XDG_CACHE_HOME := $(CURDIR)/.local/cache
 TOOLED := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
+# The handlers are built apart from each other, so that none has features that another one asked for.
+BENCH_PYTHON := .local/bench-python
+define BENCH_BUILD
+cargo build --release --locked --bin ivs-attendance
+cargo build --release --locked --package ivs-attendance-bench
+cargo build --workspace --locked
+endef
+
 # What the operator's commands work on.
 STACK ?= ivs-attendance
 # As given: make would take a dollar sign in them for a variable of its own.
@@ -23,7 +31,7 @@ override P := $(value P)
 export STACK STAGE SESSION YES USER_ID FILES Q P
 
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: ## The main job on the local stack, on the files in events/
 	@cargo build --workspace --locked
@@ -33,9 +41,18 @@ serve: $(TOOLS) ## The local stack, kept up for events by hand
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local serve .local/serve
 
-bench: ## What the quota of IVS costs, measured: some 5 minutes
+bench: $(BENCH_PYTHON)/installed ## What the function costs, beside the least possible and beside Python: docs/performance.md, in ten minutes
+	@$(BENCH_BUILD)
+	@target/debug/ivs-attendance-local bench target/release/ivs-attendance target/release \
+	  $(BENCH_PYTHON)/bin/python3 docs/performance.md .local/bench
+
+bench-instructions: ## The same in instructions, which repeat: before and after a change; needs valgrind
+	@$(BENCH_BUILD)
+	@target/debug/ivs-attendance-local bench-instructions target/release/ivs-attendance target/release .local/bench
+
+bench-quota: ## What the quota of IVS costs, measured: some 5 minutes
 	@cargo build --workspace --locked
-	@target/debug/ivs-attendance-local bench target/debug/ivs-attendance .local/bench
+	@target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench
 
 bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: the table in docs/parquet.md
 	@mkdir -p .local/parquet
@@ -114,4 +131,10 @@ $(CHECKOV)/installed: requirements-checkov.txt
 	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
 	touch $@
 
-.PHONY: help run serve bench bench-parquet costs bill test check athena query build deploy sweep backfill export redrive erase soak
+$(BENCH_PYTHON)/installed: bench/python/requirements.txt
+	python3 -m venv $(BENCH_PYTHON)
+	$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: help run serve bench bench-instructions bench-parquet bench-quota costs bill test check athena query build deploy \
+  sweep backfill export redrive erase soak

@@ -1,169 +1,614 @@
-//! `make bench`: what the quota of IVS costs, measured. Figures beside their limits, never a test.
+//! `make bench`: what the function costs, beside the least that it could cost and beside what one would write instead.
+//! Figures with their limits, never a test.
+//!
+//! `make bench-instructions`: the same for a reviewer, in instructions, which repeat from run to run.
 
+use std::collections::HashMap;
 use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
-use aws_sdk_ivsrealtime::Client;
-use aws_sdk_ivsrealtime::config::{BehaviorVersion, Credentials, Region};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::circle::{Circle, CircleSettings};
-use crate::ivs::Quota;
-use crate::scene::{STAGE_ARN, ended, request};
-use crate::{ACCESS_KEY, REGION, SECRET_KEY};
+use crate::ivs::{Ivs, Quota};
+use crate::measured::{Measured, Spent};
+use crate::queues::QueueSettings;
+use crate::s3::S3;
+use crate::scene::{STAGE_ARN, ended, hint, message, now, request};
+use crate::sqs::Sqs;
+use crate::{BUCKET, REGION, variables};
 
-const RUNS: usize = 10;
+/// How much longer the start may take than an empty handler's.
+const START_LIMIT: f64 = 1.3;
+/// How much more processor time an export may take than the floor, from 10,000 participants on.
+const WORK_LIMIT: f64 = 1.3;
+/// How much longer than calls ÷ rate an export may take.
+const RATE_LIMIT: f64 = 1.05;
+const PEAK_LIMIT: u64 = 64 << 20;
+const ZIP_LIMIT: usize = 4_600_000;
 
-/// Measures, and prints a Markdown table for each question.
+const STARTS: usize = 21;
+/// Participants, and runs.
+const SIZES: [(usize, usize); 4] = [(100, 7), (1_000, 7), (10_000, 5), (100_000, 3)];
+/// The handler in Python takes so long that the largest size is measured once, the others three times.
+const PYTHON_RUNS: usize = 3;
+const OTHER_RUNS: usize = 3;
+const SWEPT_STAGES: usize = 1_000;
+const HINTS: usize = 200;
+const RATE: usize = 5;
+const RATE_PARTICIPANTS: usize = 5_000;
+
+/// Where the handlers are: the function, the folder with `empty` and `floor`, and what runs the one in Python.
+#[derive(Clone, Copy, Debug)]
+pub struct Handlers<'a> {
+    pub function: &'a Path,
+    pub others: &'a Path,
+    pub python: &'a Path,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handler {
+    Function,
+    Empty,
+    Floor,
+    /// The floor with the SDK's default settings.
+    Defaults,
+    Python,
+}
+
+impl Handler {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Function => "**the function**",
+            Self::Empty => "an empty handler",
+            Self::Floor => "the floor",
+            Self::Defaults => "the floor by the SDK's defaults",
+            Self::Python => "Python",
+        }
+    }
+}
+
+/// The services, with an empty bucket.
+struct Services {
+    ivs: Ivs,
+    s3: S3,
+    sqs: Sqs,
+    /// The URLs of the queue of work and of that of sweeps.
+    queues: [String; 2],
+    folder: TempDir,
+}
+
+impl Services {
+    async fn start(parent: &Path) -> Result<Self, Box<dyn Error>> {
+        let folder = tempfile::tempdir_in(parent)?;
+        let ivs = Ivs::start(REGION).await?;
+        ivs.world().quota = Quota::Off;
+        let sqs = Sqs::start().await?;
+        let queues = [("work", false), ("sweeps.fifo", true)].map(|(name, fifo)| {
+            let settings = QueueSettings {
+                fifo,
+                ..QueueSettings::default()
+            };
+            sqs.create(name, settings)
+        });
+        Ok(Self {
+            ivs,
+            s3: S3::start(&folder.path().join("s3"), BUCKET).await?,
+            sqs,
+            queues,
+            folder,
+        })
+    }
+
+    /// The variables of a function that is not kept waiting: by the highest pace that its settings allow.
+    fn variables(&self) -> HashMap<String, String> {
+        let mut variables = variables(&self.ivs, &self.s3);
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
+            ("QUEUE_URL", &self.queues[0]),
+            ("SWEEP_QUEUE_URL", &self.queues[1]),
+            ("CALLS_PER_SECOND", "1000"),
+            ("SWEEP_CALLS_PER_SECOND", "1000"),
+        ] {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        variables
+    }
+
+    fn calls(&self) -> usize {
+        self.ivs.world().calls.len()
+    }
+
+    fn object_bytes(&self) -> usize {
+        let keys = self.s3.keys();
+        let last = keys.last().map(|key| self.s3.read(key).len());
+        last.unwrap_or_default()
+    }
+}
+
+impl Handlers<'_> {
+    async fn start(
+        &self,
+        handler: Handler,
+        services: &Services,
+        more: &[(&str, &str)],
+    ) -> Result<Measured, Box<dyn Error>> {
+        let mut variables = services.variables();
+        for &(name, value) in more {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        let (empty, floor) = (self.others.join("empty"), self.others.join("floor"));
+        let command: &[&Path] = match handler {
+            Handler::Function => &[self.function],
+            Handler::Empty => &[&empty],
+            Handler::Floor => &[&floor],
+            Handler::Defaults => {
+                variables.insert("DEFAULTS".to_owned(), "1".to_owned());
+                &[&floor]
+            }
+            Handler::Python => {
+                variables.insert("PYTHONPATH".to_owned(), "bench/python".to_owned());
+                let arguments = ["-m", "awslambdaric", "handler.handler"].map(Path::new);
+                &[self.python, arguments[0], arguments[1], arguments[2]]
+            }
+        };
+        let log = services.folder.path().join("log");
+        let started = Measured::start(command, &variables, &log).await;
+        started.map_err(|error| format!("{handler:?}: {error}\n{}", printed(services)).into())
+    }
+}
+
+fn printed(services: &Services) -> String {
+    fs::read_to_string(services.folder.path().join("log")).unwrap_or_default()
+}
+
+/// The same thing measured several times.
+#[derive(Default)]
+struct Runs(Vec<f64>);
+
+impl Runs {
+    fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+/// The median, and from where to where the runs lay.
+impl std::fmt::Display for Runs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lowest = self.0.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = self.0.iter().copied().fold(0.0, f64::max);
+        let digits = if self.median() < 100.0 { 1 } else { 0 };
+        write!(f, "{:.digits$}", self.median())?;
+        if self.0.len() > 1 {
+            write!(f, " ({lowest:.digits$}–{highest:.digits$})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A row: what was done, by which handler, and what it took.
+#[derive(Default)]
+struct Row {
+    what: String,
+    handler: &'static str,
+    wall: Runs,
+    cpu: Runs,
+    peak: Runs,
+    calls: Option<usize>,
+    bytes: Option<usize>,
+    limit: String,
+}
+
+impl Row {
+    fn new(what: &str, handler: Handler) -> Self {
+        Self {
+            what: what.to_owned(),
+            handler: handler.name(),
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, spent: Spent, peak: u64) {
+        self.wall.0.push(spent.wall.as_secs_f64() * 1000.0);
+        self.cpu.0.push(spent.cpu.as_secs_f64() * 1000.0);
+        self.peak.0.push(peak as f64 / f64::from(1 << 20));
+    }
+
+    /// Adds a limit, and whether it was kept.
+    fn hold(&mut self, limit: &str, value: &str, kept: bool) {
+        if !self.limit.is_empty() {
+            self.limit.push_str("; ");
+        }
+        let mark = if kept { "" } else { " **over**" };
+        let _ = write!(self.limit, "{limit}: {value}{mark}");
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let number = |number: Option<usize>| number.map_or(String::new(), |it| it.to_string());
+        let (calls, bytes) = (number(self.calls), number(self.bytes));
+        let Self {
+            what,
+            handler,
+            wall,
+            cpu,
+            peak,
+            limit,
+            ..
+        } = self;
+        write!(
+            f,
+            "| {what} | {handler} | {wall} | {cpu} | {:.1} | {calls} | {bytes} | {limit} |",
+            peak.median()
+        )
+    }
+}
+
+/// Measures everything, prints the table as it grows, and writes it into `document`.
 ///
 /// # Errors
-/// When the stack cannot be started, or an export fails.
-pub async fn bench(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    large_session(bootstrap, folder).await?;
-    beside_a_customer(bootstrap, folder).await?;
-    too_fast(bootstrap, folder).await
-}
-
-async fn large_session(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    println!("## A session of 10,000 participants, at 5 calls a second of quota\n");
-    println!("| calls a second | calls | seconds | calls ÷ rate | ratio |\n|---|---|---|---|---|");
-    for rate in ["2", "4"] {
-        let settings = CircleSettings::default().with(&[("CALLS_PER_SECOND", rate)]);
-        let circle = Circle::start(bootstrap, folder, settings).await?;
-        circle
-            .ivs
-            .world()
-            .put(STAGE_ARN, "st-0000000000001", ended(10_000, 61));
-        let report = export(&circle, 1).await?;
-        let seconds = circle
-            .pool
-            .log_lines()
-            .iter()
-            .find_map(|line| line["milliseconds"].as_f64())
-            .unwrap_or(0.0)
-            / 1000.0;
-        let calls = report["calls"].as_f64().unwrap_or(0.0);
-        let limit = calls / rate.parse::<f64>()?;
-        println!(
-            "| {rate} | {calls} | {seconds:.1} | {limit:.1} | {:.3} |",
-            seconds / limit
-        );
-    }
-    println!();
-    Ok(())
-}
-
-async fn beside_a_customer(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    println!("## Two functions at 2 calls a second and a customer's client at 1, {RUNS} runs\n");
-    println!(
-        "The client has the SDK's defaults: three attempts. Each function exports a session of 1,000.\n"
-    );
-    println!(
-        "| quota | exports that failed | throttles | the client's calls | … that failed in the end | seconds a run |\n|---|---|---|---|---|---|"
-    );
-    for quota in [Quota::Window, Quota::Bucket] {
-        let (mut failed, mut throttled, mut calls, mut refused) = (0, 0, 0, 0);
-        let began = Instant::now();
-        for _ in 0..RUNS {
-            let circle = Circle::start(bootstrap, folder, CircleSettings::default()).await?;
-            circle.ivs.world().quota = quota;
-            for number in 1..=3 {
-                circle
-                    .ivs
-                    .world()
-                    .put(STAGE_ARN, &format!("st-{number:013}"), ended(1000, 61));
-            }
-            let both = async { tokio::join!(export(&circle, 1), export(&circle, 2)) };
-            let ((one, other), client) = beside(both, circle.ivs.url()).await;
-            failed += usize::from(one.is_err()) + usize::from(other.is_err());
-            calls += client.0;
-            refused += client.1;
-            throttled += circle
-                .ivs
-                .world()
-                .calls
-                .iter()
-                .filter(|call| call.status == 429)
-                .count();
+/// When a server or a handler fails.
+pub async fn bench(
+    handlers: Handlers<'_>,
+    folder: &Path,
+    document: &Path,
+) -> Result<(), Box<dyn Error>> {
+    println!("{}\n\n{HEADER}", machine()?);
+    let mut rows = Vec::new();
+    let mut keep = |new: Vec<Row>| {
+        for row in new {
+            println!("{row}");
+            rows.push(row);
         }
-        let seconds = began.elapsed().as_secs_f64() / 10.0;
-        println!("| {quota:?} | {failed} | {throttled} | {calls} | {refused} | {seconds:.1} |");
+    };
+    keep(starts(handlers, folder).await?);
+    for (people, runs) in SIZES {
+        keep(exports(handlers, folder, people, runs).await?);
     }
-    println!();
+    keep(second_looks(handlers, folder).await?);
+    keep(sweeps(handlers, folder).await?);
+    keep(hints(handlers, folder).await?);
+    keep(at_rate(handlers, folder).await?);
+    let zip = zipped(handlers.function)?;
+    let mut text = format!("{ABOUT}\n{}\n\n{HEADER}\n", machine()?);
+    for row in rows {
+        let _ = writeln!(text, "{row}");
+    }
+    let kept = if zip <= ZIP_LIMIT { "" } else { " **over**" };
+    let size = format!("\nThe function's zip: {zip} bytes (limit {ZIP_LIMIT}){kept}.\n");
+    println!("{size}");
+    text.push_str(&size);
+    fs::write(document, text)?;
+    println!("The same stands in {}.", document.display());
     Ok(())
 }
 
-async fn too_fast(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    println!("## A wrong setting: CALLS_PER_SECOND=50, a session of 3,000\n");
-    println!("| quota | participants | calls | throttles | seconds |\n|---|---|---|---|---|");
-    for quota in [Quota::Window, Quota::Bucket] {
-        let settings = CircleSettings::default().with(&[("CALLS_PER_SECOND", "50")]);
-        let circle = Circle::start(bootstrap, folder, settings).await?;
-        circle.ivs.world().quota = quota;
-        circle
-            .ivs
-            .world()
-            .put(STAGE_ARN, "st-0000000000001", ended(3000, 61));
-        let began = Instant::now();
-        let report = export(&circle, 1).await?;
-        let throttled = circle
-            .ivs
-            .world()
-            .calls
-            .iter()
-            .filter(|call| call.status == 429)
-            .count();
-        let (participants, calls) = (&report["participants"], &report["calls"]);
-        println!(
-            "| {quota:?} | {participants} | {calls} | {throttled} | {:.1} |",
-            began.elapsed().as_secs_f64()
-        );
-    }
-    Ok(())
-}
-
-async fn export(circle: &Circle, number: usize) -> Result<serde_json::Value, Box<dyn Error>> {
-    let answer = circle
-        .invoke(request(STAGE_ARN, &format!("st-{number:013}")))
-        .await;
-    let report = answer
-        .map_err(|died| died.to_string())?
-        .map_err(|failure| failure.message)?;
-    match report["outcome"].as_str() {
-        Some("exported") => Ok(report),
-        _ => Err(format!("not exported: {report}").into()),
-    }
-}
-
-/// Does the work while a customer's client lists participants once a second; counts its calls, and those that failed.
-async fn beside<T>(work: impl Future<Output = T>, url: &str) -> (T, (usize, usize)) {
-    let config = aws_sdk_ivsrealtime::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(REGION))
-        .credentials_provider(Credentials::new(
-            ACCESS_KEY, SECRET_KEY, None, None, "local",
-        ))
-        .endpoint_url(url);
-    let client = Client::from_conf(config.build());
-    let (mut calls, mut failed) = (0, 0);
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            result = &mut work => return (result, (calls, failed)),
-            _ = second.tick() => {}
-        }
-        let request = client
-            .list_participants()
-            .stage_arn(STAGE_ARN)
-            .session_id("st-0000000000003");
-        let call = request.send();
-        tokio::select! {
-            result = &mut work => return (result, (calls, failed)),
-            answer = call => {
-                calls += 1;
-                failed += usize::from(answer.is_err());
+/// From the start of the process to its first `/next`.
+async fn starts(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    let services = Services::start(folder).await?;
+    let all = [
+        (Handler::Empty, STARTS),
+        (Handler::Function, STARTS),
+        (Handler::Floor, STARTS),
+        (Handler::Python, PYTHON_RUNS),
+    ];
+    let mut rows = all.map(|(handler, _)| Row::new("start", handler));
+    for run in 0..STARTS {
+        for (row, (handler, runs)) in rows.iter_mut().zip(all) {
+            if run < runs {
+                let process = handlers.start(handler, &services, &[]).await?;
+                row.add(process.start, process.peak_rss()?);
             }
         }
     }
+    let ratio = rows[1].wall.median() / rows[0].wall.median();
+    let limit = format!("≤ {START_LIMIT} × empty");
+    rows[1].hold(&limit, &format!("{ratio:.2}"), ratio <= START_LIMIT);
+    Ok(rows.into())
 }
+
+/// The first and a warm invocation, each for a session of so many.
+async fn exports(
+    handlers: Handlers<'_>,
+    folder: &Path,
+    people: usize,
+    runs: usize,
+) -> Result<Vec<Row>, Box<dyn Error>> {
+    let python_runs = if people > 10_000 { 1 } else { PYTHON_RUNS };
+    let all = [
+        (Handler::Function, runs),
+        (Handler::Floor, runs),
+        (Handler::Defaults, runs),
+        (Handler::Python, python_runs),
+    ];
+    let what = |when: &str| format!("{people} participants, {when}");
+    let mut rows =
+        all.map(|(handler, _)| ["first", "warm"].map(|when| Row::new(&what(when), handler)));
+    for run in 0..runs {
+        for (rows, (handler, runs)) in rows.iter_mut().zip(all) {
+            if run >= runs {
+                continue;
+            }
+            let services = Services::start(folder).await?;
+            let session = ended(people, 61);
+            for number in 1..=2 {
+                let id = format!("st-{number:013}");
+                services.ivs.world().put(STAGE_ARN, &id, session.clone());
+            }
+            let mut process = handlers.start(handler, &services, &[]).await?;
+            for (number, row) in (1..).zip(rows) {
+                let calls = services.calls();
+                let event = request(STAGE_ARN, &format!("st-{number:013}"));
+                let (answer, spent) = process
+                    .invoke(event)
+                    .await
+                    .map_err(|error| format!("{handler:?}: {error}\n{}", printed(&services)))?;
+                if answer["participants"] != people {
+                    return Err(format!("{answer}\n{}", printed(&services)).into());
+                }
+                row.add(spent, process.peak_rss()?);
+                row.calls = Some(services.calls() - calls);
+                row.bytes = Some(services.object_bytes()).filter(|&bytes| bytes > 0);
+            }
+        }
+    }
+    let [function, floor, defaults, _] = &mut rows;
+    for (function, floor) in function.iter_mut().zip(&*floor) {
+        let ratio = function.cpu.median() / floor.cpu.median();
+        let limit = format!("CPU ≤ {WORK_LIMIT} × floor");
+        if people >= 10_000 {
+            function.hold(&limit, &format!("{ratio:.2}"), ratio <= WORK_LIMIT);
+        }
+        let (calls, limit) = (function.calls.unwrap_or(0), people.div_ceil(100) + 1);
+        function.hold(
+            &format!("calls = {limit}"),
+            &calls.to_string(),
+            calls == limit,
+        );
+        let peak = function.peak.0.iter().copied().fold(0.0, f64::max);
+        if people == 100_000 {
+            let kept = peak * f64::from(1 << 20) <= PEAK_LIMIT as f64;
+            let limit = format!("peak ≤ {} MB", PEAK_LIMIT >> 20);
+            function.hold(&limit, &format!("{peak:.1}"), kept);
+        }
+    }
+    for (floor, defaults) in floor.iter_mut().zip(&*defaults) {
+        let ratio = floor.cpu.median() / defaults.cpu.median();
+        if people >= 10_000 {
+            floor.hold("CPU < the defaults'", &format!("{ratio:.2}"), ratio < 1.0);
+        }
+    }
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// The second and last look at a session of 10,000: listed, merged with what is stored, put.
+async fn second_looks(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut row = Row::new("10000 participants, second look", Handler::Function);
+    for _ in 0..OTHER_RUNS {
+        let services = Services::start(folder).await?;
+        let event = request(STAGE_ARN, "st-0000000000001");
+        let session = ended(10_000, 61);
+        services
+            .ivs
+            .world()
+            .put(STAGE_ARN, "st-0000000000001", session);
+        let mut first = handlers.start(Handler::Function, &services, &[]).await?;
+        first.invoke(event.clone()).await?;
+        for key in services.s3.keys() {
+            let soon_after = SystemTime::now() - Duration::from_mins(55);
+            services.s3.set_last_modified(&key, soon_after);
+        }
+        let calls = services.calls();
+        let mut process = handlers.start(Handler::Function, &services, &[]).await?;
+        let (answer, spent) = process.invoke(event).await?;
+        if answer["outcome"] != "confirmed" {
+            return Err(format!("{answer}\n{}", printed(&services)).into());
+        }
+        row.add(spent, process.peak_rss()?);
+        row.calls = Some(services.calls() - calls);
+        row.bytes = Some(services.object_bytes());
+    }
+    Ok(vec![row])
+}
+
+/// A sweep that finds nothing to do.
+async fn sweeps(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    let what = format!("sweep of {SWEPT_STAGES} stages");
+    let mut row = Row::new(&what, Handler::Function);
+    let services = Services::start(folder).await?;
+    for stage in 0..SWEPT_STAGES {
+        let (stage_id, session_id) = (format!("stage{stage:07}"), "st-0000000000001");
+        let session = ended(2, 600);
+        let start = session.start_time.ok_or("a session that started")?;
+        let day = start.date_naive();
+        let key = format!("participants/dt={day}/{stage_id}_{session_id}.parquet");
+        let path = services.s3.path(&key);
+        fs::create_dir_all(path.parent().ok_or("a key with a folder")?)?;
+        fs::write(path, "confirmed")?;
+        let arn = format!("arn:aws:ivs:us-west-2:123456789012:stage/{stage_id}");
+        services.ivs.world().put(&arn, session_id, session);
+    }
+    for _ in 0..OTHER_RUNS {
+        let mut process = handlers.start(Handler::Function, &services, &[]).await?;
+        let calls = services.calls();
+        let (answer, spent) = process.invoke(json!({ "sweep": {} })).await?;
+        if answer["stages"] != SWEPT_STAGES || answer["missing"] != 0 || answer["failed"] != 0 {
+            return Err(format!("{answer}\n{}", printed(&services)).into());
+        }
+        row.add(spent, process.peak_rss()?);
+        row.calls = Some(services.calls() - calls);
+    }
+    let limit = SWEPT_STAGES + SWEPT_STAGES.div_ceil(100);
+    let calls = row.calls.unwrap_or(0);
+    row.hold(
+        &format!("calls = {limit}"),
+        &calls.to_string(),
+        calls == limit,
+    );
+    Ok(vec![row])
+}
+
+/// A batch of hints, each of a session of three that has ended.
+async fn hints(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    let what = format!("batch of {HINTS} hints");
+    let mut row = Row::new(&what, Handler::Function);
+    for _ in 0..OTHER_RUNS {
+        let services = Services::start(folder).await?;
+        let messages: Vec<Value> = (0..HINTS)
+            .map(|number| {
+                let id = format!("st-{number:013}");
+                services.ivs.world().put(STAGE_ARN, &id, ended(3, 61));
+                message(&number.to_string(), &hint(STAGE_ARN, &id, now()))
+            })
+            .collect();
+        let mut process = handlers.start(Handler::Function, &services, &[]).await?;
+        let (answer, spent) = process.invoke(json!({ "Records": messages })).await?;
+        if answer["batchItemFailures"] != json!([]) || services.s3.keys().len() != HINTS {
+            return Err(format!("{answer}\n{}", printed(&services)).into());
+        }
+        row.add(spent, process.peak_rss()?);
+        row.calls = Some(services.calls());
+    }
+    Ok(vec![row])
+}
+
+/// An export at the whole quota of an account.
+async fn at_rate(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    let what = format!("{RATE_PARTICIPANTS} participants at {RATE} calls a second");
+    let mut row = Row::new(&what, Handler::Function);
+    for _ in 0..OTHER_RUNS {
+        let services = Services::start(folder).await?;
+        let session = ended(RATE_PARTICIPANTS, 61);
+        services
+            .ivs
+            .world()
+            .put(STAGE_ARN, "st-0000000000001", session);
+        let rate = RATE.to_string();
+        let paced = [("CALLS_PER_SECOND", rate.as_str())];
+        let mut process = handlers.start(Handler::Function, &services, &paced).await?;
+        let event = request(STAGE_ARN, "st-0000000000001");
+        let (_, spent) = process.invoke(event).await?;
+        row.add(spent, process.peak_rss()?);
+        row.calls = Some(services.calls());
+        row.bytes = Some(services.object_bytes());
+    }
+    let least = row.calls.unwrap_or(0) as f64 / RATE as f64 * 1000.0;
+    let ratio = row.wall.median() / least;
+    row.hold(
+        &format!("≤ {RATE_LIMIT} × calls ÷ rate"),
+        &format!("{ratio:.3}"),
+        ratio <= RATE_LIMIT,
+    );
+    Ok(vec![row])
+}
+
+/// What a reviewer holds a change against: instructions, by callgrind.
+///
+/// # Errors
+/// When valgrind is missing, or a handler fails.
+pub async fn instructions(handlers: Handlers<'_>, folder: &Path) -> Result<(), Box<dyn Error>> {
+    println!(
+        "| handler | start, million instructions | 10,000 participants, million |\n|---|---|---|"
+    );
+    let (empty, floor) = (handlers.others.join("empty"), handlers.others.join("floor"));
+    for (handler, binary) in [
+        (Handler::Empty, empty.as_path()),
+        (Handler::Floor, &floor),
+        (Handler::Function, handlers.function),
+    ] {
+        let start = counted(binary, folder, 0).await?;
+        let work = if handler == Handler::Empty {
+            String::new()
+        } else {
+            let whole = counted(binary, folder, 10_000).await?;
+            format!("{:.1}", whole - start)
+        };
+        println!("| {} | {start:.2} | {work} |", handler.name());
+    }
+    println!(
+        "\nTwo runs differ by less than 1 %. A change that adds 3 % to a figure should say what for."
+    );
+    Ok(())
+}
+
+/// Millions of instructions from the start of a process to its end, with an export of so many in between.
+async fn counted(binary: &Path, folder: &Path, people: usize) -> Result<f64, Box<dyn Error>> {
+    let services = Services::start(folder).await?;
+    let session = ended(people, 61);
+    services
+        .ivs
+        .world()
+        .put(STAGE_ARN, "st-0000000000001", session);
+    let profile = std::env::var("CALLGRIND_OUT").unwrap_or_else(|_| "/dev/null".to_owned());
+    let file = format!("--callgrind-out-file={profile}");
+    let command = [
+        Path::new("/usr/bin/valgrind"),
+        Path::new("--tool=callgrind"),
+        Path::new(&file),
+        binary,
+    ];
+    let log = services.folder.path().join("log");
+    let mut process = Measured::start(&command, &services.variables(), &log).await?;
+    if people > 0 {
+        process
+            .invoke(request(STAGE_ARN, "st-0000000000001"))
+            .await?;
+    }
+    process.terminate().await?;
+    let printed = fs::read_to_string(&log)?;
+    let collected = printed
+        .lines()
+        .find_map(|line| line.split_once("Collected : "))
+        .ok_or_else(|| format!("callgrind did not count: {printed}"))?;
+    Ok(collected.1.trim().parse::<f64>()? / 1e6)
+}
+
+/// The bytes of the zip that would be deployed.
+fn zipped(binary: &Path) -> Result<usize, Box<dyn Error>> {
+    let script = "import sys, zlib; \
+        c = zlib.compressobj(6, zlib.DEFLATED, -15); \
+        print(len(c.compress(open(sys.argv[1], 'rb').read())) + len(c.flush()) + 150)";
+    let output = Command::new("python3")
+        .arg("-c")
+        .arg(script)
+        .arg(binary)
+        .output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// The machine, as it names itself.
+fn machine() -> Result<String, Box<dyn Error>> {
+    let info = fs::read_to_string("/proc/cpuinfo")?;
+    let cores = info
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model
+        .unwrap_or(": unknown")
+        .trim_start_matches(['\t', ' ', ':']);
+    let day = now().date_naive();
+    let arch = std::env::consts::ARCH;
+    Ok(format!(
+        "Measured on {day}: {model}, {cores} cores, {arch}."
+    ))
+}
+
+const HEADER: &str = "\
+| what | handler | ms | CPU ms | peak MB | calls | object bytes | limit |
+|---|---|---|---|---|---|---|---|";
+
+const ABOUT: &str = "\
+# Performance
+
+Written by `make bench`, on the local stack, with the quota of IVS off. Do not edit.
+";

@@ -1,5 +1,5 @@
-//! `make run`, `make serve`, `make soak`, `make bench`, `make costs`, `make athena`: the function at work on the files in
-//! `events/` and beyond, on this machine.
+//! `make run`, `make serve`, `make soak`, `make bench`, `make bench-quota`, `make costs`, `make athena`: the function at
+//! work on the files in `events/` and beyond, on this machine.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -13,12 +13,13 @@ use arrow::datatypes::{DataType, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches;
 use chrono::Utc;
-use ivs_attendance_local::bench::bench;
+use ivs_attendance_local::bench::{self, Handlers};
 use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
 use ivs_attendance_local::costs::{costs, write_bill};
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
 use ivs_attendance_local::queues::QueueSettings;
+use ivs_attendance_local::quota_bench::quota_bench;
 use ivs_attendance_local::s3::S3;
 use ivs_attendance_local::sample;
 use ivs_attendance_local::scene::{self, event};
@@ -79,7 +80,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match arguments[..] {
         ["run", bootstrap, folder] => run(Path::new(bootstrap), &fresh(folder)?).await,
         ["serve", folder] => serve(&fresh(folder)?).await,
-        ["bench", bootstrap, folder] => bench(Path::new(bootstrap), &fresh(folder)?).await,
+        ["bench", function, others, python, document, folder] => {
+            let handlers = handlers(function, others, python);
+            bench::bench(handlers, &fresh(folder)?, Path::new(document)).await
+        }
+        ["bench-instructions", function, others, folder] => {
+            bench::instructions(handlers(function, others, ""), &fresh(folder)?).await
+        }
+        ["bench-quota", bootstrap, folder] => {
+            quota_bench(Path::new(bootstrap), &fresh(folder)?).await
+        }
         ["costs", bootstrap, folder] => costs(Path::new(bootstrap), &fresh(folder)?).await,
         ["bill"] => write_bill(),
         ["soak", bootstrap, folder, ref options @ ..] => {
@@ -90,11 +100,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
             sample::fill(Path::new(bootstrap), &fresh(folder)?, s3_url, today, steps).await
         }
         _ => Err(
-            "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | bench BOOTSTRAP FOLDER | \
-             sample BOOTSTRAP FOLDER S3_URL TODAY STEP… | costs BOOTSTRAP FOLDER | bill | soak BOOTSTRAP FOLDER [seed=N] \
-             [sessions=N] [minutes=N]"
+            "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | \
+             bench BOOTSTRAP HANDLERS PYTHON DOCUMENT FOLDER | bench-instructions BOOTSTRAP HANDLERS FOLDER | \
+             bench-quota BOOTSTRAP FOLDER | sample BOOTSTRAP FOLDER S3_URL TODAY STEP… | costs BOOTSTRAP FOLDER | bill | \
+             soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
                 .into(),
         ),
+    }
+}
+
+fn handlers<'a>(function: &'a str, others: &'a str, python: &'a str) -> Handlers<'a> {
+    Handlers {
+        function: Path::new(function),
+        others: Path::new(others),
+        python: Path::new(python),
     }
 }
 
