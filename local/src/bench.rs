@@ -556,6 +556,7 @@ async fn counted(binary: &Path, folder: &Path, people: usize) -> Result<f64, Box
     ];
     let log = services.folder.path().join("log");
     let mut process = Measured::start(&command, &services.variables(), &log).await?;
+    process.until_idle().await?;
     if people > 0 {
         process
             .invoke(request(STAGE_ARN, "st-0000000000001"))

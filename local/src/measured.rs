@@ -154,6 +154,19 @@ impl Measured {
         }
     }
 
+    /// Waits until no thread of the process has anything to do.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(crate) async fn until_idle(&mut self) -> Result<(), Box<dyn Error>> {
+        let mut before = None;
+        while before != Some(self.cpu()?) {
+            before = Some(self.cpu()?);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
     /// The most memory that it ever had resident, in bytes.
     ///
     /// # Errors
