@@ -32,6 +32,8 @@ pub struct Config {
     pub region: String,
     /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names an S3 server of one's own, which wants path style.
     pub path_style: bool,
+    /// `AWS_CA_BUNDLE`: the file of the roots to trust in place of the system's.
+    pub ca_bundle: Option<String>,
 }
 
 /// A variable that is missing or wrong, with its value and the rule.
@@ -119,6 +121,7 @@ impl Config {
             path_style: get("AWS_ENDPOINT_URL_S3")
                 .or_else(|| get("AWS_ENDPOINT_URL"))
                 .is_some(),
+            ca_bundle: get("AWS_CA_BUNDLE"),
         })
     }
 }

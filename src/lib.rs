@@ -52,19 +52,23 @@ pub mod config;
 
 pub mod error;
 
+use std::fs;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_smithy_http_client::tls::Provider;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use tracing::error;
 
 use crate::batch::Batch;
-use crate::config::{Config, interval};
+use crate::config::{Config, ConfigError, interval};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Payload, Work};
@@ -88,12 +92,47 @@ pub struct Attendance {
 
 impl Attendance {
     /// Builds the clients. Nothing is called yet.
-    pub async fn connect(config: Config) -> Self {
-        let http_client = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .build_https();
+    ///
+    /// # Errors
+    /// When the file that `AWS_CA_BUNDLE` names cannot be read.
+    pub async fn connect(config: Config) -> Result<Self, ConfigError> {
+        // The system's roots, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
+        let mut roots = TrustStore::default();
+        if let Some(file) = config.ca_bundle {
+            let bundle = fs::read(&file).map_err(|_| ConfigError::Wrong {
+                variable: "AWS_CA_BUNDLE",
+                value: file,
+                rule: "must be a file of certificates that can be read",
+            })?;
+            roots = TrustStore::empty().with_pem_certificate(bundle);
+        }
+        let https = move || {
+            let tls = TlsContext::builder().with_trust_store(roots.clone());
+            Connector::builder()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(tls.build().unwrap_or_default())
+        };
+        // To read the system's roots is most of what a start costs. The SDK keeps them once they are read, and a thread
+        // sees to that meanwhile. If none is to be had, the first call does.
+        let early = https.clone();
+        let _ = thread::Builder::new().spawn(move || early().build());
+        // The SDK's own client would read them before anything else, and make a connector for each service, only to see
+        // that it can.
+        let http_client = aws_smithy_http_client::Builder::new().build_with_connector_fn(
+            move |settings, components| {
+                let (Some(settings), Some(components)) = (settings, components) else {
+                    return Connector::builder().build_http();
+                };
+                let mut connector = https().connector_settings(settings.clone());
+                connector.set_sleep_impl(components.sleep_impl());
+                connector.build()
+            },
+        );
         let sdk: SdkConfig = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http_client.clone())
+            .region(Region::new(config.region.clone()))
+            // The only ones that Lambda gives. The default chain would build clients of other services at each start.
+            .credentials_provider(EnvironmentVariableCredentialsProvider::new())
             .load()
             .await;
         let pace = (
@@ -109,8 +148,8 @@ impl Attendance {
             bucket,
             prefix,
         ));
-        let work = Queue::new(&sdk, http_client.clone(), config.queue_url);
-        let sweeps = Queue::new(&sdk, http_client, config.sweep_queue_url);
+        let work = Queue::new(&sdk, http_client, config.queue_url);
+        let sweeps = work.at(config.sweep_queue_url);
         let confirm_after = config.confirm_after;
         let reconciler = Reconciler {
             ivs: Arc::clone(&ivs),
@@ -127,12 +166,12 @@ impl Attendance {
             ignore_ended_before: config.ignore_ended_before,
             retention: config.retention,
         };
-        Self {
+        Ok(Self {
             reconciler,
             sweeper,
             work,
             region: config.region,
-        }
+        })
     }
 
     /// Does what a payload asks for before `end_of_time`, and gives the answer in the shape that the sender expects: a

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use ivs_attendance::Attendance;
-use ivs_attendance::config::Config;
+use ivs_attendance::config::{Config, ConfigError};
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tracing::error;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -20,10 +22,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     std::panic::set_hook(Box::new(
         |panic| error!(error_type = "Panic", error = %panic, "the function panicked"),
     ));
-    let config = Config::parse(lookup).inspect_err(|wrong| {
-        error!(error_type = "InvalidSettings", error = %wrong, "the function cannot start");
-    })?;
-    let attendance = Arc::new(Attendance::connect(config).await);
+    let cannot_start = |wrong: &ConfigError| error!(error_type = "InvalidSettings", error = %wrong, "the function cannot start");
+    let config = Config::parse(lookup).inspect_err(cannot_start)?;
+    let attendance = Attendance::connect(config)
+        .await
+        .inspect_err(cannot_start)?;
+    let attendance = Arc::new(attendance);
     run(service_fn(move |event: LambdaEvent<Value>| {
         let attendance = Arc::clone(&attendance);
         async move {
@@ -40,23 +44,21 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 /// JSON lines with the fields on top, where CloudWatch's metric filters look.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>
 fn start_logging(lookup: impl Fn(&str) -> Option<String>) {
-    let level = lookup("AWS_LAMBDA_LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
     // The level is ours alone: at `trace` the SDK prints whole answers, with the people in them. And the runtime would
     // print each failure once more, without its `error_type`.
-    let filter = format!(
-        "warn,ivs_attendance={level},lambda_runtime=info,lambda_runtime::layers::panic=off"
-    );
-    let filter = EnvFilter::new(filter);
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false);
+    let level = lookup("AWS_LAMBDA_LOG_LEVEL").map(|level| level.parse());
+    let level = level.unwrap_or(Ok(LevelFilter::INFO));
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("ivs_attendance", level.unwrap_or(LevelFilter::WARN))
+        .with_target("lambda_runtime", LevelFilter::INFO)
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_target(false);
+    let registry = tracing_subscriber::registry().with(filter);
     if lookup("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {
-        lines.with_ansi(false).init();
+        registry.with(lines.with_ansi(false)).init();
     } else {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .init();
+        let lines = lines.json().flatten_event(true).with_span_list(false);
+        registry.with(lines).init();
     }
 }

@@ -62,6 +62,15 @@ impl Queue {
         }
     }
 
+    /// The queue at another `url`, by the same client.
+    #[must_use]
+    pub fn at(&self, url: String) -> Self {
+        Self {
+            url,
+            ..self.clone()
+        }
+    }
+
     /// The messages that wait or are being worked on, as SQS counts them: the visible ones and those in flight. The
     /// counts lag.
     ///
