@@ -90,13 +90,17 @@ impl Pace {
 
     async fn turn(&self, operation: &str) {
         let set = self.interval_set(operation);
+        let now = Instant::now();
         let turn = self.with(operation, |slots| {
-            let turn = slots.next.max(Instant::now());
+            let turn = slots.next.max(now);
             slots.next = turn + slots.interval;
             slots.interval = slots.interval.mul_f64(0.9).max(set);
             turn
         });
-        sleep_until(turn).await;
+        // The timer counts milliseconds, and would keep even a turn that has come waiting for the next one.
+        if turn > now {
+            sleep_until(turn).await;
+        }
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
