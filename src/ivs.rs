@@ -397,8 +397,9 @@ fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder 
     config
         .retry_config(
             RetryConfig::standard()
-                // More than fit into the patience. Not u32::MAX: the SDK sums a term for each attempt at each call.
-                .with_max_attempts(1000)
+                // More than fit into the patience, in which they take 4 s each on average. Not u32::MAX: the SDK sums a
+                // term for each attempt at each call.
+                .with_max_attempts(100)
                 .with_initial_backoff(Duration::from_millis(500))
                 .with_max_backoff(Duration::from_secs(8)),
         )
