@@ -5,10 +5,12 @@
 //! (<https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_ParticipantSummary.html>). Strings are what IVS
 //! sent, to the byte; times are cut to milliseconds, Athena's precision. Nothing here knows S3, IVS or the clock.
 //!
-//! Memory: the rows, their Arrow columns and the encoded file are held at once; each grows with the rows only.
+//! Memory: the rows and the encoded file are held at once, and the Arrow columns of [`ROWS_AT_ONCE`] rows. It grows with
+//! the rows only: by some 500 bytes for each, which `make bench` holds.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -22,12 +24,16 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
 use crate::error::BoxError;
 use crate::session::EndedSession;
 
 /// The version of the columns, stored with each object. It rises with every change to a list of columns.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// So many rows at a time become Arrow columns.
+const ROWS_AT_ONCE: usize = 8192;
 
 /// A table whose rows are `R`.
 #[derive(Debug)]
@@ -209,16 +215,38 @@ impl<R: Clone + Default> Table<R> {
     /// member in the order of the columns. Neither the order nor the repetition of `rows` decides anything.
     #[must_use]
     pub fn merge(&self, mut rows: Vec<R>) -> Vec<R> {
-        rows.sort_by(|a, b| {
-            (self.id)(a)
-                .cmp(&(self.id)(b))
-                .then_with(|| self.progress(b, a))
-        });
-        rows.dedup_by(|next, kept| match ((self.id)(next), (self.id)(kept)) {
-            (None, None) => self.progress(next, kept).is_eq(),
-            (next, kept) => next == kept,
-        });
-        rows.sort_by(|a, b| (self.order)(a, b).then_with(|| self.progress(a, b)));
+        // What is sorted are places: a row is some 240 bytes. Nothing beside them grows with the rows.
+        let mut furthest: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
+        let mut order = Vec::with_capacity(rows.len());
+        for (place, row) in rows.iter().enumerate() {
+            let Some(id) = (self.id)(row) else {
+                order.push(place);
+                continue;
+            };
+            match furthest.entry(id) {
+                Entry::Vacant(new) => {
+                    new.insert(place);
+                }
+                Entry::Occupied(mut kept) => {
+                    if self.progress(row, &rows[*kept.get()]).is_gt() {
+                        kept.insert(place);
+                    }
+                }
+            }
+        }
+        order.extend(furthest.into_values());
+        let compare = |a: &R, b: &R| (self.order)(a, b).then_with(|| self.progress(a, b));
+        order.sort_unstable_by(|&a, &b| compare(&rows[a], &rows[b]));
+        order.dedup_by(|next, kept| compare(&rows[*next], &rows[*kept]).is_eq());
+        for place in 0..order.len() {
+            let mut from = order[place];
+            // It lay before this place, and has been swapped away since.
+            while from < place {
+                from = order[from];
+            }
+            rows.swap(place, from);
+        }
+        rows.truncate(order.len());
         rows
     }
 
@@ -264,21 +292,22 @@ impl<R: Clone + Default> Table<R> {
     /// What Arrow or Parquet say; none is expected.
     pub fn encode(&self, session: &EndedSession, rows: &[R]) -> Result<Vec<u8>, BoxError> {
         let schema = self.schema();
-        let columns = self
-            .columns
-            .iter()
-            .map(|column| column.fill(session, rows))
-            .collect();
-        let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .build();
+        let mut properties =
+            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        for column in self.columns.iter().filter(|column| !column.repeats()) {
+            let path = ColumnPath::from(column.name);
+            properties = properties.set_column_dictionary_enabled(path, false);
+        }
         // The Parquet schema is the contract; a second one in Arrow's own words could only differ from it.
         let options = ArrowWriterOptions::new()
-            .with_properties(properties)
+            .with_properties(properties.build())
             .with_skip_arrow_metadata(true);
         let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
-        writer.write(&batch)?;
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            let columns = self.columns.iter().map(|column| column.fill(session, rows));
+            let batch = RecordBatch::try_new(self.schema(), columns.collect())?;
+            writer.write(&batch)?;
+        }
         Ok(writer.into_inner()?)
     }
 
@@ -320,6 +349,14 @@ impl<R> Column<R> {
             Kind::SessionText(_) | Kind::Text(_) | Kind::State(..) => "string",
             Kind::SessionTime(_) | Kind::Time(_) => "timestamp",
             Kind::Flag(_) => "boolean",
+        }
+    }
+
+    /// Whether its values repeat, so that a dictionary pays. One of values that do not is built and then thrown away.
+    fn repeats(&self) -> bool {
+        match self.kind {
+            Kind::SessionText(_) | Kind::SessionTime(_) | Kind::State(..) | Kind::Flag(_) => true,
+            Kind::Text(_) | Kind::Time(_) => false,
         }
     }
 
