@@ -5,6 +5,7 @@
 //! in part without an error, so each entry's result is looked at.
 
 use std::error::Error as StdError;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -39,7 +40,8 @@ const GET_QUEUE_ATTRIBUTES: &str = "GetQueueAttributes";
 /// One queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    client: Client,
+    /// Made by the first call: an export needs none, and a client is a fifth of what a start costs.
+    client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
     url: String,
 }
 
@@ -56,8 +58,9 @@ impl Queue {
                     .operation_attempt_timeout(Duration::from_secs(10))
                     .build(),
             );
+        let config = config.build();
         Self {
-            client: Client::from_conf(config.build()),
+            client: Arc::new(LazyLock::new(Box::new(|| Client::from_conf(config)))),
             url,
         }
     }
