@@ -63,6 +63,8 @@ use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use chrono::{DateTime, Utc};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde_json::Value;
 use tracing::error;
@@ -90,19 +92,28 @@ pub struct Attendance {
     region: String,
 }
 
+/// A file of at least one certificate, and of none that is broken: the SDK panics at those.
+fn read_certificates(file: &str) -> Option<Vec<u8>> {
+    let bundle = fs::read(file).ok()?;
+    let mut certificates = CertificateDer::pem_slice_iter(&bundle).peekable();
+    let whole =
+        certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok());
+    whole.then_some(bundle)
+}
+
 impl Attendance {
     /// Builds the clients. Nothing is called yet.
     ///
     /// # Errors
-    /// When the file that `AWS_CA_BUNDLE` names cannot be read.
+    /// When the file that `AWS_CA_BUNDLE` names is none of certificates.
     pub async fn connect(config: Config) -> Result<Self, ConfigError> {
         // The system's roots, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
         let mut roots = TrustStore::default();
         if let Some(file) = config.ca_bundle {
-            let bundle = fs::read(&file).map_err(|_| ConfigError::Wrong {
+            let bundle = read_certificates(&file).ok_or(ConfigError::Wrong {
                 variable: "AWS_CA_BUNDLE",
                 value: file,
-                rule: "must be a file of certificates that can be read",
+                rule: "must be a file of certificates in PEM that can be read",
             })?;
             roots = TrustStore::empty().with_pem_certificate(bundle);
         }

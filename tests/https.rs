@@ -98,22 +98,32 @@ async fn a_foreign_root_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_bundle_that_is_not_there_is_named_before_the_first_event() {
+async fn a_bundle_that_is_none_is_named_before_the_first_event() {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let settings = [("AWS_CA_BUNDLE", "/nowhere.pem")];
-    let (mut stack, _folder) = Stack::temporary(Path::new(BOOTSTRAP), parent, &settings)
-        .await
-        .unwrap();
-    let event = request(STAGE, SESSION);
-    let died = stack
-        .function
-        .try_invoke(event, Duration::from_mins(1))
-        .await;
-    assert!(died.is_err());
-    let printed = stack.function.printed();
-    assert!(
-        printed.contains(r#""error_type":"InvalidSettings""#),
-        "{printed}"
-    );
-    assert!(printed.contains("AWS_CA_BUNDLE"), "{printed}");
+    let broken = "-----BEGIN CERTIFICATE-----\nno base64!\n-----END CERTIFICATE-----\n";
+    for (name, content) in [
+        ("nowhere.pem", None),
+        ("empty.pem", Some("")),
+        ("broken.pem", Some(broken)),
+    ] {
+        let files = tempfile::tempdir_in(parent).unwrap();
+        let file = files.path().join(name);
+        if let Some(content) = content {
+            fs::write(&file, content).unwrap();
+        }
+        let settings = [("AWS_CA_BUNDLE", file.to_str().unwrap())];
+        let (mut stack, _folder) = Stack::temporary(Path::new(BOOTSTRAP), parent, &settings)
+            .await
+            .unwrap();
+        let event = request(STAGE, SESSION);
+        let died = stack
+            .function
+            .try_invoke(event, Duration::from_mins(1))
+            .await;
+        assert!(died.is_err(), "{name}");
+        let printed = stack.function.printed();
+        for part in [r#""error_type":"InvalidSettings""#, "AWS_CA_BUNDLE", name] {
+            assert!(printed.contains(part), "{name}: {printed}");
+        }
+    }
 }
