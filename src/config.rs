@@ -89,13 +89,14 @@ impl Config {
             "must be a whole number of minutes from 0 to 525600 (a year)",
             |n: &i64| (0..=525_600).contains(n),
         )?);
-        // A session that sweeps leave out before its second look would never get it.
+        // Sweeps must not leave a session out before its failures are over, 14 days in the dead-letter queue and a day of
+        // its marker, nor before its second look.
         let retention_days = number(
             get,
             "RETENTION_DAYS",
             0,
-            "must be 0 (for ever) or a whole number of days up to 36500, and longer than CONFIRM_AFTER_MINUTES",
-            |&n: &i64| n == 0 || (1..=36_500).contains(&n) && TimeDelta::days(n) > confirm_after,
+            "must be 0 (for ever) or a whole number of days from 15 to 9999, and longer than CONFIRM_AFTER_MINUTES",
+            |&n: &i64| n == 0 || (15..=9_999).contains(&n) && TimeDelta::days(n) > confirm_after,
         )?;
         Ok(Self {
             sweep_queue_url: get("SWEEP_QUEUE_URL").unwrap_or_else(|| queue_url.clone()),
@@ -216,7 +217,8 @@ mod tests {
             ("CONFIRM_AFTER_MINUTES", "1.5"),
             ("RETENTION_DAYS", "-1"),
             ("RETENTION_DAYS", "1.5"),
-            ("RETENTION_DAYS", "36501"),
+            ("RETENTION_DAYS", "14"),
+            ("RETENTION_DAYS", "10000"),
         ] {
             let message = parse(&[(name, value)]).unwrap_err().to_string();
             assert!(
@@ -228,10 +230,10 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_kept_beyond_its_second_look() {
-        let days = |days| parse(&[("RETENTION_DAYS", days), ("CONFIRM_AFTER_MINUTES", "1440")]);
+        let days = |days| parse(&[("RETENTION_DAYS", days), ("CONFIRM_AFTER_MINUTES", "21600")]);
         assert_eq!(days("0").unwrap().retention, None);
-        assert_eq!(days("2").unwrap().retention, Some(TimeDelta::days(2)));
-        let message = days("1").unwrap_err().to_string();
+        assert_eq!(days("16").unwrap().retention, Some(TimeDelta::days(16)));
+        let message = days("15").unwrap_err().to_string();
         assert!(
             message.contains("longer than CONFIRM_AFTER_MINUTES"),
             "{message}"

@@ -168,8 +168,29 @@ fn the_templates_defaults_are_the_codes() {
     );
     assert_eq!(
         (default("RetentionDays"), config.retention),
-        (json!(0), None)
+        (json!("0"), None)
     );
+}
+
+#[test]
+fn the_template_takes_the_days_of_retention_that_the_code_takes() {
+    let rule = template()["Parameters"]["RetentionDays"]["AllowedPattern"].clone();
+    let output = Command::new(".venv/bin/python3")
+        .arg("-c")
+        .arg("import re, sys; print(*[days for days in range(10100) if re.match(sys.argv[1], str(days))])")
+        .arg(rule.as_str().unwrap())
+        .output()
+        .unwrap();
+    let taken = String::from_utf8(output.stdout).unwrap();
+    let taken: BTreeSet<_> = taken.split_whitespace().collect();
+    for days in (0..10_100).map(|days: i32| days.to_string()) {
+        let config = Config::parse(|name| match name {
+            "BUCKET" | "QUEUE_URL" | "AWS_REGION" => Some("value".to_owned()),
+            "RETENTION_DAYS" => Some(days.clone()),
+            _ => None,
+        });
+        assert_eq!(taken.contains(&*days), config.is_ok(), "{days} days");
+    }
 }
 
 #[test]

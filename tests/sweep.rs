@@ -414,6 +414,12 @@ async fn a_dry_run_reports_and_sends_nothing() {
 async fn what_has_expired_comes_back_by_no_sweep_but_by_a_request() {
     const DAY: i64 = 24 * 60;
     let circle = quick(&[("RETENTION_DAYS", "30")]).await;
+    // Two that were never exported: one that a sweep just finds in time, and one that ended exactly so many days before now,
+    // which is before any sweep.
+    for (number, minutes) in [(2, 30 * DAY - 5), (3, 30 * DAY)] {
+        let what = ended(3, minutes);
+        circle.ivs.world().put(&stage(0), &session(number), what);
+    }
     for (number, days) in [(0, 29), (1, 31)] {
         let what = ended(3, days * DAY);
         circle.ivs.world().put(&stage(0), &session(number), what);
@@ -429,7 +435,7 @@ async fn what_has_expired_comes_back_by_no_sweep_but_by_a_request() {
 
     circle.tick();
     circle.until_quiet(PATIENCE).await.unwrap();
-    assert_eq!(exported(&circle), [file(0, 0)].into());
+    assert_eq!(exported(&circle), [file(0, 0), file(0, 2)].into());
     for options in [
         json!({}),
         json!({ "stage_arn": stage(0), "rewrite_before": timestamp(now() - TimeDelta::minutes(1)) }),
@@ -437,12 +443,14 @@ async fn what_has_expired_comes_back_by_no_sweep_but_by_a_request() {
         let report = sweep(&circle, options).await;
         assert_eq!(
             (&report["sessions"], &report["missing"], &report["due"]),
-            (&json!(2), &json!(0), &json!(0))
+            (&json!(4), &json!(0), &json!(0))
         );
     }
-    let request = request(&stage(0), &session(1));
-    let report = circle.invoke(request).await.unwrap().unwrap();
-    assert_eq!(report["outcome"], "exported");
+    for number in [1, 3] {
+        let request = request(&stage(0), &session(number));
+        let report = circle.invoke(request).await.unwrap().unwrap();
+        assert_eq!(report["outcome"], "exported");
+    }
 }
 
 #[tokio::test]
