@@ -506,6 +506,62 @@ fn whatever_may_hold_user_ids_is_under_the_key_if_one_is_given() {
     }
 }
 
+/// What a script prints.
+fn printed(script: &str) -> String {
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn readmes_command_for_a_new_key_fills_in_the_policy() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let (_, command) = readme.split_once("\naws kms create-key ").unwrap();
+    let (command, _) = command.split_once("\n```").unwrap();
+    // The policy is the last argument.
+    let filled = printed(&format!(
+        "aws() {{ printf %s \"${{@: -1}}\"; }}; aws kms create-key {command}"
+    ));
+    for placeholder in ["ACCOUNT", "REGION", "STACK"] {
+        assert!(!filled.contains(placeholder), "{placeholder}");
+    }
+    let policy: Value = serde_json::from_str(&filled).unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    let statement = |sid: &str| statements.iter().find(|statement| statement["Sid"] == sid);
+    assert_eq!(
+        statement("LogGroup").unwrap()["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"],
+        "arn:aws:logs:us-west-2:123456789012:log-group:ivs-attendance-*"
+    );
+}
+
+#[test]
+fn readmes_value_with_spaces_reaches_the_stack_whole() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let (_, command) = readme
+        .split_once("needs\nall of these quotes: `make ")
+        .unwrap();
+    let (command, _) = command.split_once("`.\n").unwrap();
+    // What make would give to bash, what bash gives to SAM, and what SAM makes of that.
+    let recipe = printed(&format!("make --dry-run -o .venv/installed {command}"));
+    let deploy = recipe.lines().find(|line| line.contains("sam deploy"));
+    let deploy = deploy.unwrap();
+    let parameters = printed(&format!("sam() {{ printf '%s\\n' \"$@\"; }}; {deploy}"));
+    let (_, parameters) = parameters.split_once("--parameter-overrides\n").unwrap();
+    let parse = "import json, sys; from samcli.cli.types import CfnParameterOverridesType; \
+                 print(json.dumps(CfnParameterOverridesType().convert(tuple(sys.argv[1:]), None, None)))";
+    let output = Command::new(".venv/bin/python3")
+        .args(["-c", parse])
+        .args(parameters.lines())
+        .output()
+        .unwrap();
+    let taken: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(taken, json!({ "SweepSchedule": "rate(5 minutes)" }));
+}
+
 #[test]
 fn the_role_and_the_table_mean_the_keys_that_the_code_writes() {
     let template = template();
