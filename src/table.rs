@@ -388,11 +388,10 @@ impl<R> Column<R> {
     fn fill(&self, session: &EndedSession, rows: &[R]) -> ArrayRef {
         let times = |values: TimestampMillisecondArray| Arc::new(values.with_timezone("UTC"));
         match &self.kind {
-            Kind::SessionText(get) => Arc::new(StringArray::from_iter_values(
-                rows.iter().map(|_| get(session)),
-            )),
-            Kind::SessionTime(get) => times(TimestampMillisecondArray::from_iter_values(
-                rows.iter().map(|_| get(session).timestamp_millis()),
+            Kind::SessionText(get) => Arc::new(StringArray::new_repeated(get(session), rows.len())),
+            Kind::SessionTime(get) => times(TimestampMillisecondArray::from_value(
+                get(session).timestamp_millis(),
+                rows.len(),
             )),
             Kind::Text(member) | Kind::State(_, member) => Arc::new(
                 rows.iter()
