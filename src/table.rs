@@ -5,7 +5,7 @@
 //! (<https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_ParticipantSummary.html>). Strings are what IVS
 //! sent, to the byte; times are cut to milliseconds, Athena's precision. Nothing here knows S3, IVS or the clock.
 //!
-//! Memory: the rows and the encoded file are held at once, and the Arrow columns of [`ROWS_AT_ONCE`] rows. It grows with
+//! Memory: the rows and the encoded file are held at once, and the Arrow columns of `ROWS_AT_ONCE` rows. It grows with
 //! the rows only: by some 500 bytes for each, which `make bench` holds.
 
 use std::cmp::Ordering;
