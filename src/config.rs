@@ -30,10 +30,25 @@ pub struct Config {
     pub retention: Option<TimeDelta>,
     /// `AWS_REGION`, which Lambda sets: the region that is asked.
     pub region: String,
+    /// `AWS_ENDPOINT_URL_IVS_REALTIME`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL_SQS`, or `AWS_ENDPOINT_URL` for those of
+    /// them that are not set.
+    pub endpoints: Endpoints,
+    /// `AWS_USE_FIPS_ENDPOINT`
+    pub use_fips: bool,
+    /// `AWS_USE_DUALSTACK_ENDPOINT`
+    pub use_dual_stack: bool,
     /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names an S3 server of one's own, which wants path style.
     pub path_style: bool,
     /// `AWS_CA_BUNDLE`: the file of the roots to trust in place of the system's.
     pub ca_bundle: Option<String>,
+}
+
+/// The servers in place of AWS's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Endpoints {
+    pub ivs: Option<String>,
+    pub s3: Option<String>,
+    pub sqs: Option<String>,
 }
 
 /// A variable that is missing or wrong, with its value and the rule.
@@ -63,6 +78,11 @@ impl Config {
         let required =
             |variable, rule| get(variable).ok_or(ConfigError::Missing { variable, rule });
 
+        let endpoint = |service: &str| {
+            get(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| get("AWS_ENDPOINT_URL"))
+        };
+        let yes =
+            |variable: &str| get(variable).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let prefix = get("PREFIX").unwrap_or_default();
         if !prefix.is_empty() && (!prefix.ends_with('/') || prefix.starts_with('/')) {
             let rule = "must end in / and not start with it, or be empty";
@@ -119,9 +139,14 @@ impl Config {
                 "AWS_REGION",
                 "must be the region of the stages, as Lambda sets it",
             )?,
-            path_style: get("AWS_ENDPOINT_URL_S3")
-                .or_else(|| get("AWS_ENDPOINT_URL"))
-                .is_some(),
+            path_style: endpoint("S3").is_some(),
+            endpoints: Endpoints {
+                ivs: endpoint("IVS_REALTIME"),
+                s3: endpoint("S3"),
+                sqs: endpoint("SQS"),
+            },
+            use_fips: yes("AWS_USE_FIPS_ENDPOINT"),
+            use_dual_stack: yes("AWS_USE_DUALSTACK_ENDPOINT"),
             ca_bundle: get("AWS_CA_BUNDLE"),
         })
     }

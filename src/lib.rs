@@ -59,6 +59,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -106,7 +107,7 @@ impl Attendance {
     ///
     /// # Errors
     /// When the file that `AWS_CA_BUNDLE` names is none of certificates.
-    pub async fn connect(config: Config) -> Result<Self, ConfigError> {
+    pub fn connect(config: Config) -> Result<Self, ConfigError> {
         // The system's roots, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
         let mut roots = TrustStore::default();
         if let Some(file) = config.ca_bundle {
@@ -139,27 +140,40 @@ impl Attendance {
                 connector.build()
             },
         );
-        let sdk: SdkConfig = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http_client.clone())
-            .region(Region::new(config.region.clone()))
-            // The only ones that Lambda gives. The default chain would build clients of other services at each start.
-            .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-            .load()
-            .await;
+        // By hand: the SDK's own loader knows profiles, roles and the clients of other services to ask for credentials, none
+        // of which Lambda has.
+        let credentials =
+            SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
+        let sdk = |endpoint| {
+            let mut sdk = SdkConfig::builder()
+                .behavior_version(BehaviorVersion::v2026_01_12())
+                .region(Region::new(config.region.clone()))
+                .credentials_provider(credentials.clone())
+                .use_fips(config.use_fips)
+                .use_dual_stack(config.use_dual_stack);
+            sdk.set_endpoint_url(endpoint);
+            sdk.build()
+        };
+        let endpoints = config.endpoints;
         let pace = (
             interval(config.calls_per_second),
             interval(config.sweep_calls_per_second),
         );
-        let ivs = Arc::new(Ivs::new(&sdk, http_client.clone(), pace.0, pace.1));
+        let ivs = Arc::new(Ivs::new(
+            &sdk(endpoints.ivs),
+            http_client.clone(),
+            pace.0,
+            pace.1,
+        ));
         let (bucket, prefix) = (config.bucket, config.prefix);
         let lake = Arc::new(Lake::new(
-            &sdk,
+            &sdk(endpoints.s3),
             http_client.clone(),
             config.path_style,
             bucket,
             prefix,
         ));
-        let work = Queue::new(&sdk, http_client, config.queue_url);
+        let work = Queue::new(&sdk(endpoints.sqs), http_client, config.queue_url);
         let sweeps = work.at(config.sweep_queue_url);
         let confirm_after = config.confirm_after;
         let reconciler = Reconciler {

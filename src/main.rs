@@ -24,9 +24,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     ));
     let cannot_start = |wrong: &ConfigError| error!(error_type = "InvalidSettings", error = %wrong, "the function cannot start");
     let config = Config::parse(lookup).inspect_err(cannot_start)?;
-    let attendance = Attendance::connect(config)
-        .await
-        .inspect_err(cannot_start)?;
+    let attendance = Attendance::connect(config).inspect_err(cannot_start)?;
     let attendance = Arc::new(attendance);
     run(service_fn(move |event: LambdaEvent<Value>| {
         let attendance = Arc::clone(&attendance);
