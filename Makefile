@@ -50,11 +50,16 @@ bench-instructions: ## The same in instructions, which repeat: before and after 
 	@$(BENCH_BUILD)
 	@target/debug/ivs-attendance-local bench-instructions target/release/ivs-attendance target/release .local/bench
 
+bench-memory: ## What the function takes and costs with 128 to 1,024 MB: a table in docs/settings.md; needs root, for cgroups
+	@cargo build --release --locked --package ivs-attendance
+	@cargo build --package ivs-attendance-local --locked
+	@target/debug/ivs-attendance-local bench-memory target/release/ivs-attendance .local/bench
+
 bench-quota: ## What the quota of IVS costs, measured: some 5 minutes
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench
 
-bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: the table in docs/parquet.md
+bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table in docs/settings.md
 	@mkdir -p .local/parquet
 	@cargo bench --quiet --locked --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
 	@$(VENV)/bin/python benches/parquet.py .local/parquet/lines
@@ -138,5 +143,5 @@ $(BENCH_PYTHON)/installed: bench/python/requirements.txt
 	$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-.PHONY: help run serve bench bench-instructions bench-parquet bench-quota costs bill test check athena query build deploy \
+.PHONY: help run serve bench bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
   sweep backfill export redrive erase soak

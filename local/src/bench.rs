@@ -73,17 +73,17 @@ impl Handler {
 }
 
 /// The services, with an empty bucket.
-struct Services {
-    ivs: Ivs,
+pub(crate) struct Services {
+    pub(crate) ivs: Ivs,
     s3: S3,
     sqs: Sqs,
     /// The URLs of the queue of work and of that of sweeps.
     queues: [String; 2],
-    folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 impl Services {
-    async fn start(parent: &Path) -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn start(parent: &Path) -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir_in(parent)?;
         let ivs = Ivs::start(REGION).await?;
         ivs.world().quota = Quota::Off;
@@ -105,7 +105,7 @@ impl Services {
     }
 
     /// The variables of a function that is not kept waiting: by the highest pace that its settings allow.
-    fn variables(&self) -> HashMap<String, String> {
+    pub(crate) fn variables(&self) -> HashMap<String, String> {
         let mut variables = variables(&self.ivs, &self.s3);
         for (name, value) in [
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),

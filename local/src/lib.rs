@@ -15,6 +15,7 @@ pub mod ivs;
 mod listing;
 pub mod mapping;
 mod measured;
+pub mod memory_bench;
 pub mod pool;
 pub mod queues;
 mod quota;

@@ -18,6 +18,7 @@ use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
 use ivs_attendance_local::costs::{costs, write_bill};
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
+use ivs_attendance_local::memory_bench::memory;
 use ivs_attendance_local::queues::QueueSettings;
 use ivs_attendance_local::quota_bench::quota_bench;
 use ivs_attendance_local::s3::S3;
@@ -87,6 +88,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ["bench-instructions", function, others, folder] => {
             bench::instructions(handlers(function, others, ""), &fresh(folder)?).await
         }
+        ["bench-memory", bootstrap, folder] => {
+            memory(Path::new(bootstrap), &fresh(folder)?).await
+        }
         ["bench-quota", bootstrap, folder] => {
             quota_bench(Path::new(bootstrap), &fresh(folder)?).await
         }
@@ -102,7 +106,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         _ => Err(
             "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | \
              bench BOOTSTRAP HANDLERS PYTHON DOCUMENT FOLDER | bench-instructions BOOTSTRAP HANDLERS FOLDER | \
-             bench-quota BOOTSTRAP FOLDER | sample BOOTSTRAP FOLDER S3_URL TODAY STEP… | costs BOOTSTRAP FOLDER | bill | \
+             bench-memory BOOTSTRAP FOLDER | bench-quota BOOTSTRAP FOLDER | sample BOOTSTRAP FOLDER S3_URL TODAY STEP… | costs BOOTSTRAP FOLDER | bill | \
              soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N]"
                 .into(),
         ),
