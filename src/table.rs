@@ -22,7 +22,7 @@ use parquet::arrow::{ArrowWriter, parquet_to_arrow_schema};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_typed_column_reader};
 use parquet::data_type::{BoolType, ByteArrayType, DataType as ParquetType, Int64Type};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, ColumnPath};
 
@@ -286,21 +286,27 @@ impl<R: Clone + Default> Table<R> {
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    /// Encodes rows, which are in file order, as a whole Parquet file.
-    ///
-    /// # Errors
-    /// What Arrow or Parquet say; none is expected.
-    pub fn encode(&self, session: &EndedSession, rows: &[R]) -> Result<Vec<u8>, BoxError> {
-        let schema = self.schema();
+    /// How files are written; chosen by the table in docs/settings.md.
+    #[must_use]
+    pub fn properties(&self) -> WriterPropertiesBuilder {
         let mut properties =
             WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
         for column in self.columns.iter().filter(|column| !column.repeats()) {
             let path = ColumnPath::from(column.name);
             properties = properties.set_column_dictionary_enabled(path, false);
         }
+        properties
+    }
+
+    /// Encodes rows, which are in file order, as a whole Parquet file.
+    ///
+    /// # Errors
+    /// What Arrow or Parquet say; none is expected.
+    pub fn encode(&self, session: &EndedSession, rows: &[R]) -> Result<Vec<u8>, BoxError> {
+        let schema = self.schema();
         // The Parquet schema is the contract; a second one in Arrow's own words could only differ from it.
         let options = ArrowWriterOptions::new()
-            .with_properties(properties.build())
+            .with_properties(self.properties().build())
             .with_skip_arrow_metadata(true);
         let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options)?;
         for rows in rows.chunks(ROWS_AT_ONCE) {
