@@ -196,11 +196,11 @@ impl Reconciler {
         fresh: Vec<Participant>,
     ) -> Result<Done, Error> {
         let listed_end = session.end_time;
-        let (mut rows, mut rewrite) = (fresh, None);
-        if outcome == Outcome::Rewritten {
-            // Kept apart: of a row that was listed and one that was only stored, only the first may replace.
-            rewrite = Some(rows.clone());
-        }
+        // Of a rewrite kept apart: of a row that was listed and one that was only stored, only the first may replace.
+        let (mut rows, rewrite) = match outcome {
+            Outcome::Rewritten => (Vec::new(), Some(fresh)),
+            _ => (fresh, None),
+        };
         for put in 0..MOST_PUTS {
             // Where nothing was seen nothing is read: if that is no longer so, the condition says it.
             let expects_object = outcome != Outcome::Exported || put > 0;
@@ -219,8 +219,9 @@ impl Reconciler {
             let stored_end = stored.session_end_time;
             let faster = (put > 0 && object.is_some()).then(|| stored.rows.clone());
             if let Some(fresh) = &rewrite {
-                let kept = PARTICIPANTS.only_stored(stored.rows, fresh);
-                rows = PARTICIPANTS.merge([kept, fresh.clone()].concat());
+                rows = PARTICIPANTS.only_stored(stored.rows, fresh);
+                rows.extend_from_slice(fresh);
+                rows = PARTICIPANTS.merge(rows);
             } else {
                 // Of two writers neither order decides, so the later end stays.
                 session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));

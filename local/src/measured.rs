@@ -94,7 +94,7 @@ impl Measured {
                 ("AWS_LAMBDA_RUNTIME_API", address.as_str()),
                 ("AWS_LAMBDA_FUNCTION_NAME", "measured"),
                 ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
                 ("AWS_REGION", REGION),
                 ("AWS_DEFAULT_REGION", REGION),
             ])

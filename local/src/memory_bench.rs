@@ -34,7 +34,7 @@ const SESSION: &str = "st-0000000000001";
 pub async fn memory(function: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     println!(
         "| MB | start, ms | a session of 100, first event, ms | of 1,000, s | of 10,000, s | a sweep of {SWEPT_STAGES} stages, s | \
-         {MOST} at full pace: first look, s | second look, s | peak MB | US$ for 1,000 sessions of 100, two looks each |"
+         {MOST} at full pace: first look, s | second look, s | peak MB | US$ for 1,000 exports of 1,000 |"
     );
     println!("|{}", "---|".repeat(10));
     for megabytes in SIZES {
@@ -69,12 +69,12 @@ async fn row(function: &Path, folder: &Path, megabytes: u32) -> Result<String, B
         Err(error) => return Err(error),
     };
 
-    // Each look has a process of its own here: the dearest case.
-    let look = start.wall + small.wall;
-    let dollars = 1_000.0 * 2.0 * look.as_secs_f64() * f64::from(megabytes) / 1024.0 * GB_SECOND;
+    // Each has a process of its own here: the dearest case.
+    let export = start.wall + middle.wall;
+    let dollars = 1_000.0 * export.as_secs_f64() * f64::from(megabytes) / 1024.0 * GB_SECOND;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
     Ok(format!(
-        "| {megabytes} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {largest} {dollars:.4} |",
+        "| {megabytes} | {:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {largest} {dollars:.3} |",
         milliseconds(start.wall),
         milliseconds(small.wall),
         seconds(middle),
