@@ -397,7 +397,7 @@ fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder 
     config
         .retry_config(
             RetryConfig::standard()
-                // More than fit into the patience, in which they take 4 s each on average. Not u32::MAX: the SDK sums a
+                // More than fit into the patience, which holds some 20. Not u32::MAX: the SDK sums a
                 // term for each attempt at each call.
                 .with_max_attempts(100)
                 .with_initial_backoff(Duration::from_millis(500))

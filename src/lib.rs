@@ -69,6 +69,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde_json::Value;
 use tracing::error;
+use webpki::anchor_from_trusted_cert;
 
 use crate::batch::Batch;
 use crate::config::{Config, ConfigError, interval};
@@ -93,12 +94,16 @@ pub struct Attendance {
     region: String,
 }
 
+const CA_BUNDLE_RULE: &str = "must be a file of certificates in PEM that can be read";
+
 /// A file of at least one certificate, and of none that is broken: the SDK panics at those.
 fn read_certificates(file: &str) -> Option<Vec<u8>> {
     let bundle = fs::read(file).ok()?;
     let mut certificates = CertificateDer::pem_slice_iter(&bundle).peekable();
-    let whole =
-        certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok());
+    let whole = certificates.peek().is_some()
+        && certificates.all(|certificate| {
+            certificate.is_ok_and(|certificate| anchor_from_trusted_cert(&certificate).is_ok())
+        });
     whole.then_some(bundle)
 }
 
@@ -114,15 +119,21 @@ impl Attendance {
             let bundle = read_certificates(&file).ok_or(ConfigError::Wrong {
                 variable: "AWS_CA_BUNDLE",
                 value: file,
-                rule: "must be a file of certificates in PEM that can be read",
+                rule: CA_BUNDLE_RULE,
             })?;
             roots = TrustStore::empty().with_pem_certificate(bundle);
         }
+        let tls = TlsContext::builder().with_trust_store(roots).build();
+        // Never the system's roots in place of those that were asked for.
+        let tls = tls.map_err(|error| ConfigError::Wrong {
+            variable: "AWS_CA_BUNDLE",
+            value: error.to_string(),
+            rule: CA_BUNDLE_RULE,
+        })?;
         let https = move || {
-            let tls = TlsContext::builder().with_trust_store(roots.clone());
             Connector::builder()
                 .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-                .tls_context(tls.build().unwrap_or_default())
+                .tls_context(tls.clone())
         };
         // To read the system's roots is most of what a start costs. The SDK keeps them once they are read, and a thread
         // sees to that meanwhile. If none is to be had, the first call does.

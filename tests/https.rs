@@ -101,10 +101,12 @@ async fn a_foreign_root_is_not_trusted() {
 async fn a_bundle_that_is_none_is_named_before_the_first_event() {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let broken = "-----BEGIN CERTIFICATE-----\nno base64!\n-----END CERTIFICATE-----\n";
+    let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (name, content) in [
         ("nowhere.pem", None),
         ("empty.pem", Some("")),
         ("broken.pem", Some(broken)),
+        ("hollow.pem", Some(hollow)),
     ] {
         let files = tempfile::tempdir_in(parent).unwrap();
         let file = files.path().join(name);

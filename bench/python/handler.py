@@ -1,4 +1,4 @@
-"""What one would write instead, as short as it can be while the object is the same: boto3, pyarrow."""
+"""What one would write instead, as short as it can be while the rows are the same: boto3, pyarrow, and its default settings."""
 
 import io
 import os

@@ -26,7 +26,7 @@ use crate::{BUCKET, REGION, variables};
 const START_LIMIT: f64 = 1.3;
 /// How much more processor time an export may take than the floor, from 10,000 participants on.
 const WORK_LIMIT: f64 = 1.3;
-/// How much longer than calls ÷ rate an export may take.
+/// How much longer than its waits at that rate an export may take.
 const RATE_LIMIT: f64 = 1.05;
 const PEAK_LIMIT: u64 = 64 << 20;
 const ZIP_LIMIT: usize = 4_600_000;
@@ -282,7 +282,9 @@ pub async fn bench(
         let _ = writeln!(text, "{row}");
     }
     let kept = if zip <= ZIP_LIMIT { "" } else { " **over**" };
-    let size = format!("\nThe function's zip: {zip} bytes (limit {ZIP_LIMIT}){kept}.\n");
+    let size = format!(
+        "\nThe function's zip (x86-64; what is deployed is arm64): {zip} bytes (limit {ZIP_LIMIT}){kept}.\n"
+    );
     println!("{size}");
     text.push_str(&size);
     fs::write(document, text)?;
@@ -494,17 +496,22 @@ async fn at_rate(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<
         let paced = [("CALLS_PER_SECOND", rate.as_str())];
         let mut process = handlers.start(Handler::Function, &services, &paced).await?;
         let event = request(STAGE_ARN, "st-0000000000001");
-        let (_, spent) = process.invoke(event).await?;
+        let (answer, spent) = process.invoke(event).await?;
+        if answer["participants"] != RATE_PARTICIPANTS {
+            return Err(format!("not all were exported: {answer}").into());
+        }
         row.add(spent, process.peak_rss()?);
         row.calls = Some(services.calls());
         row.bytes = Some(services.object_bytes());
     }
-    let least = row.calls.unwrap_or(0) as f64 / RATE as f64 * 1000.0;
+    // Of ListParticipants, after the first of which each waits for its turn; GetStageSession has a pace of its own.
+    let waits = RATE_PARTICIPANTS / 100 - 1;
+    let least = waits as f64 / RATE as f64 * 1000.0;
     let ratio = row.wall.median() / least;
     row.hold(
-        &format!("≤ {RATE_LIMIT} × calls ÷ rate"),
+        &format!("1 to {RATE_LIMIT} × {waits} ÷ {RATE} s"),
         &format!("{ratio:.3}"),
-        ratio <= RATE_LIMIT,
+        (1.0..=RATE_LIMIT).contains(&ratio),
     );
     Ok(vec![row])
 }
@@ -615,11 +622,13 @@ Written by `make bench`. Do not edit.
 
 The release build at work on the local stack, with the quota of IVS off. *ms* is from the event to the answer, at a start
 from the start of the process to its first `/next`; the local servers are debug builds, and most of it is theirs. *CPU ms*
-is the processor time of the process, by the kernel's count, and *peak MB* the most memory that it ever had resident. Each is
+is the processor time of the process, by the kernel's count (of a start with all that it does beside, on a second core, until
+it rests), and *peak MB* the most memory that it ever had resident. Each is
 the median of several runs, and in brackets the lowest and the highest.
 
 The *floor* is a handler of a few lines that lists the same pages with the same SDK and drops them (`bench/`). *Python* is
-what one would write instead, with boto3, pyarrow and Lambda's own client for Python. The function runs at
+what one would write instead, with boto3, pyarrow and Lambda's own client for Python; its objects are larger by its settings
+of Parquet, not by its language. The function runs at
 `CALLS_PER_SECOND=1000`, the most that it takes; a call takes longer than the millisecond between two of them, so the pace
 keeps nobody waiting. *First* is the first event of a process, *warm* the second.
 ";

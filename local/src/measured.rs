@@ -114,6 +114,8 @@ impl Measured {
             start: Spent::default(),
         };
         let asked = measured.until_next().await?;
+        // What a thread does beside the start belongs to it.
+        measured.until_idle().await?;
         measured.start = Spent {
             wall: asked.0 - began,
             cpu: measured.cpu()?,
@@ -154,15 +156,19 @@ impl Measured {
         }
     }
 
-    /// Waits until no thread of the process has anything to do.
+    /// Waits until no thread of the process has anything to do. It looks often: a thread that ends takes what it used
+    /// since the last look with it.
     ///
     /// # Errors
     /// When the kernel does not say.
     pub(crate) async fn until_idle(&mut self) -> Result<(), Box<dyn Error>> {
-        let mut before = None;
-        while before != Some(self.cpu()?) {
-            before = Some(self.cpu()?);
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        let (mut used, mut since) = (self.cpu()?, Instant::now());
+        while since.elapsed() < Duration::from_millis(200) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let now = self.cpu()?;
+            if now != used {
+                (used, since) = (now, Instant::now());
+            }
         }
         Ok(())
     }
