@@ -631,4 +631,17 @@ what one would write instead, with boto3, pyarrow and Lambda's own client for Py
 of Parquet, not by its language. The function runs at
 `CALLS_PER_SECOND=1000`, the most that it takes; a call takes longer than the millisecond between two of them, so the pace
 keeps nobody waiting. *First* is the first event of a process, *warm* the second.
+
+What bounds them:
+
+- **The start** by what the process is: a larger program to map and relocate, the lists of AWS's partitions that the SDK parses
+  for each of two clients, and Lambda's client. The system's roots are read by a thread beside it; where Lambda has but one
+  processor free, the first event waits for that thread.
+- **Processor time** by decoding and signing, which the floor shares. Beyond it stand Parquet (half of it), rows made from the
+  SDK's types, and their merge; ARCHITECTURE has the figures.
+- **Memory** by the rows: they are held until the file is whole, and at a second look those stored beside those listed. The
+  Arrow columns are made of 8,192 rows at a time.
+- **Calls** by the API: a page for each hundred participants, and one for the session. **Seconds** by the pace: each page but
+  the first waits for its turn.
+- **A sweep and a batch** by their calls, one for each stage or session.
 ";
