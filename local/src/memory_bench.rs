@@ -65,7 +65,7 @@ async fn row(function: &Path, folder: &Path, megabytes: u32) -> Result<String, B
 
     let largest = match limited.largest().await {
         Ok(cells) => cells,
-        Err(error) if error.to_string().contains("signal: 9") => "out of memory | |".to_owned(),
+        Err(error) if error.to_string().contains("signal: 9") => "out of memory | | |".to_owned(),
         Err(error) => return Err(error),
     };
 
