@@ -133,11 +133,11 @@ fn batch(rows: u32) -> RecordBatch {
         Participant {
             participant_id: Some(random.text(12)),
             user_id: Some(format!("user-{}", random.text(8))),
-            state: Some("DISCONNECTED".to_owned()),
+            state: Some("DISCONNECTED".into()),
             first_join_time: Some(start + TimeDelta::milliseconds(random.below(5_400_000))),
             published: Some(publishes),
-            recording_state: Some(if publishes { "STOPPED" } else { "DISABLED" }.to_owned()),
-            replication_type: Some("NONE".to_owned()),
+            recording_state: Some(if publishes { "STOPPED" } else { "DISABLED" }.into()),
+            replication_type: Some("NONE".into()),
             redundant_ingest: Some(false),
             ..Participant::default()
         }

@@ -365,21 +365,15 @@ fn participant(summary: ParticipantSummary) -> Option<Participant> {
     Some(Participant {
         participant_id: summary.participant_id,
         user_id: summary.user_id,
-        state: summary.state.map(|value| value.as_str().to_owned()),
+        state: summary.state.map(|value| value.as_str().into()),
         first_join_time: match summary.first_join_time {
             Some(time) => Some(to_the_milli(time)?),
             None => None,
         },
         published: Some(summary.published),
-        recording_state: summary
-            .recording_state
-            .map(|value| value.as_str().to_owned()),
-        replication_type: summary
-            .replication_type
-            .map(|value| value.as_str().to_owned()),
-        replication_state: summary
-            .replication_state
-            .map(|value| value.as_str().to_owned()),
+        recording_state: summary.recording_state.map(|value| value.as_str().into()),
+        replication_type: summary.replication_type.map(|value| value.as_str().into()),
+        replication_state: summary.replication_state.map(|value| value.as_str().into()),
         source_stage_arn: summary.source_stage_arn,
         source_session_id: summary.source_session_id,
         redundant_ingest: Some(summary.redundant_ingest),

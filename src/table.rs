@@ -8,6 +8,7 @@
 //! Memory: the rows and the encoded file are held at once, and the Arrow columns of `ROWS_AT_ONCE` rows. It grows with
 //! the rows only: by some 500 bytes for each, which `make bench` holds.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -65,7 +66,7 @@ enum Kind<R: 'static> {
     /// A string; the later one by its bytes is further along.
     Text(Member<R, Option<String>>),
     /// A state; further along in the list is further along, and a value that is not in it beyond all that are.
-    State(&'static [&'static str], Member<R, Option<String>>),
+    State(&'static [&'static str], Member<R, Option<State>>),
     /// A time; the later one is further along.
     Time(Member<R, Option<DateTime<Utc>>>),
     /// A yes or no; yes is further along.
@@ -87,17 +88,51 @@ macro_rules! member {
     };
 }
 
+/// The value of a state, to the byte. One that IVS documents takes no memory of its own: a row has up to four.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State(Cow<'static, str>);
+
+const STATES: &[&str] = &["CONNECTED", "DISCONNECTED"];
+const RECORDING_STATES: &[&str] = &[
+    "DISABLED", "STARTING", "ACTIVE", "STOPPING", "STOPPED", "FAILED",
+];
+const REPLICATION_TYPES: &[&str] = &["NONE", "SOURCE", "REPLICA"];
+const REPLICATION_STATES: &[&str] = &["ACTIVE", "STOPPED"];
+
+impl State {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for State {
+    fn from(value: &str) -> Self {
+        let documented = [
+            STATES,
+            RECORDING_STATES,
+            REPLICATION_TYPES,
+            REPLICATION_STATES,
+        ];
+        let mut documented = documented.into_iter().flatten();
+        Self(match documented.find(|&&state| state == value) {
+            Some(state) => Cow::Borrowed(state),
+            None => Cow::Owned(value.to_owned()),
+        })
+    }
+}
+
 /// A participant of a session, as `ListParticipants` lists it. Absent members are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Participant {
     pub participant_id: Option<String>,
     pub user_id: Option<String>,
-    pub state: Option<String>,
+    pub state: Option<State>,
     pub first_join_time: Option<DateTime<Utc>>,
     pub published: Option<bool>,
-    pub recording_state: Option<String>,
-    pub replication_type: Option<String>,
-    pub replication_state: Option<String>,
+    pub recording_state: Option<State>,
+    pub replication_type: Option<State>,
+    pub replication_state: Option<State>,
     pub source_stage_arn: Option<String>,
     pub source_session_id: Option<String>,
     pub redundant_ingest: Option<bool>,
@@ -148,7 +183,7 @@ pub const PARTICIPANTS: Table<Participant> = Table {
         Column {
             name: "state",
             comment: "CONNECTED or DISCONNECTED when listed, after the session's end (state)",
-            kind: Kind::State(&["CONNECTED", "DISCONNECTED"], member!(state)),
+            kind: Kind::State(STATES, member!(state)),
         },
         Column {
             name: "first_join_time",
@@ -163,22 +198,17 @@ pub const PARTICIPANTS: Table<Participant> = Table {
         Column {
             name: "recording_state",
             comment: "STARTING, ACTIVE, STOPPING, STOPPED, FAILED or DISABLED when listed (recordingState)",
-            kind: Kind::State(
-                &[
-                    "DISABLED", "STARTING", "ACTIVE", "STOPPING", "STOPPED", "FAILED",
-                ],
-                member!(recording_state),
-            ),
+            kind: Kind::State(RECORDING_STATES, member!(recording_state)),
         },
         Column {
             name: "replication_type",
             comment: "SOURCE if replicated to another stage, REPLICA if from another stage, or NONE (replicationType)",
-            kind: Kind::State(&["NONE", "SOURCE", "REPLICA"], member!(replication_type)),
+            kind: Kind::State(REPLICATION_TYPES, member!(replication_type)),
         },
         Column {
             name: "replication_state",
             comment: "ACTIVE or STOPPED when listed (replicationState)",
-            kind: Kind::State(&["ACTIVE", "STOPPED"], member!(replication_state)),
+            kind: Kind::State(REPLICATION_STATES, member!(replication_state)),
         },
         Column {
             name: "source_stage_arn",
@@ -268,7 +298,7 @@ impl<R: Clone + Default> Table<R> {
             Kind::Flag(member) => (member.get)(a).cmp((member.get)(b)),
             Kind::State(states, member) => {
                 let rank = |row| {
-                    let value: &str = (member.get)(row).as_deref()?;
+                    let value = (member.get)(row).as_ref()?.as_str();
                     let known = states.iter().position(|&state| state == value);
                     Some((known.unwrap_or(states.len()), value))
                 };
@@ -420,9 +450,14 @@ impl<R> Column<R> {
                 get(session).timestamp_millis(),
                 rows.len(),
             )),
-            Kind::Text(member) | Kind::State(_, member) => Arc::new(
+            Kind::Text(member) => Arc::new(
                 rows.iter()
                     .map(|row| (member.get)(row).as_deref())
+                    .collect::<StringArray>(),
+            ),
+            Kind::State(_, member) => Arc::new(
+                rows.iter()
+                    .map(|row| (member.get)(row).as_ref().map(State::as_str))
                     .collect::<StringArray>(),
             ),
             Kind::Time(member) => times(
@@ -458,11 +493,18 @@ impl<R> Column<R> {
         match &self.kind {
             // The session is named by the key, and asked anew at each write.
             Kind::SessionText(_) | Kind::SessionTime(_) => {}
-            Kind::Text(member) | Kind::State(_, member) => {
+            Kind::Text(member) => {
                 let reader = get_typed_column_reader::<ByteArrayType>(reader);
                 for (row, value) in rows.iter_mut().zip(values(reader, leaf, count)?) {
                     let text = value.map(|value| value.as_utf8().map(str::to_owned));
                     *(member.get_mut)(row) = text.transpose()?;
+                }
+            }
+            Kind::State(_, member) => {
+                let reader = get_typed_column_reader::<ByteArrayType>(reader);
+                for (row, value) in rows.iter_mut().zip(values(reader, leaf, count)?) {
+                    let state = value.map(|value| value.as_utf8().map(State::from));
+                    *(member.get_mut)(row) = state.transpose()?;
                 }
             }
             Kind::Time(member) => {
@@ -552,8 +594,8 @@ mod tests {
         };
         let state = |states: &'static [&'static str]| {
             option::of(prop_oneof![
-                select(states).prop_map(str::to_owned),
-                select(vec!["", "PAUSED", "AWAY"]).prop_map(str::to_owned)
+                select(states).prop_map(State::from),
+                select(vec!["", "PAUSED", "AWAY"]).prop_map(State::from)
             ])
         };
         let time = option::of(
