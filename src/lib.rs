@@ -135,10 +135,7 @@ impl Attendance {
                 .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
                 .tls_context(tls.clone())
         };
-        // To read the system's roots is most of what a start costs. The SDK keeps them once they are read, and a thread
-        // sees to that meanwhile. If none is to be had, the first call does.
         let early = https.clone();
-        let _ = thread::Builder::new().spawn(move || early().build());
         // The SDK's own client would read them before anything else, and make a connector for each service, only to see
         // that it can.
         let http_client = aws_smithy_http_client::Builder::new().build_with_connector_fn(
@@ -185,6 +182,9 @@ impl Attendance {
             prefix,
         ));
         let work = Queue::new(&sdk(endpoints.sqs), http_client, config.queue_url);
+        // To read the system's roots is most of what a start costs. The SDK keeps them once they are read, and a thread
+        // sees to that from here on, where it does not keep the clients waiting. If none is to be had, the first call does.
+        let _ = thread::Builder::new().spawn(move || early().build());
         let sweeps = work.at(config.sweep_queue_url);
         let confirm_after = config.confirm_after;
         let reconciler = Reconciler {
