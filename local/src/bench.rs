@@ -38,6 +38,9 @@ const SIZES: [(usize, usize); 4] = [(100, 7), (1_000, 7), (10_000, 5), (100_000,
 const PYTHON_RUNS: usize = 3;
 const OTHER_RUNS: usize = 3;
 const SWEPT_STAGES: usize = 1_000;
+/// As many sessions as one message of a sweep can list at most: in 0.6 of 900 seconds, at 4 calls a second, 100 by each.
+const SWEPT_SESSIONS: usize = 216_000;
+const SWEPT_DAYS: usize = 60;
 const HINTS: usize = 200;
 const RATE: usize = 5;
 const RATE_PARTICIPANTS: usize = 5_000;
@@ -274,6 +277,7 @@ pub async fn bench(
     }
     keep(second_looks(handlers, folder).await?);
     keep(sweeps(handlers, folder).await?);
+    keep(vec![backfill(handlers, folder).await?]);
     keep(hints(handlers, folder).await?);
     keep(at_rate(handlers, folder).await?);
     let zip = zipped(handlers.function)?;
@@ -457,6 +461,31 @@ async fn sweeps(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<d
     Ok(vec![row])
 }
 
+/// A sweep of the most sessions that one message can list, none of which the lake has.
+async fn backfill(handlers: Handlers<'_>, folder: &Path) -> Result<Row, Box<dyn Error>> {
+    let what = format!("sweep of {SWEPT_SESSIONS} sessions, all missing");
+    let mut row = Row::new(&what, Handler::Function);
+    let services = Services::start(folder).await?;
+    for number in 0..SWEPT_SESSIONS {
+        let (stage, day) = (number % SWEPT_DAYS, number / SWEPT_DAYS % SWEPT_DAYS);
+        let session = ended(0, i64::try_from(day)? * 24 * 60 + 120);
+        let arn = format!("arn:aws:ivs:us-west-2:123456789012:stage/stage{stage:07}");
+        let session_id = format!("st-{number:013}");
+        services.ivs.world().put(&arn, &session_id, session);
+    }
+    for _ in 0..OTHER_RUNS {
+        let mut process = handlers.start(Handler::Function, &services, &[]).await?;
+        let calls = services.calls();
+        let (answer, spent) = process.invoke(json!({ "sweep": {} })).await?;
+        if answer["missing"] != SWEPT_SESSIONS || answer["failed"] != 0 {
+            return Err(format!("{answer}\n{}", printed(&services)).into());
+        }
+        row.add(spent, process.peak_rss()?);
+        row.calls = Some(services.calls() - calls);
+    }
+    Ok(row)
+}
+
 /// A batch of hints, each of a session of three that has ended.
 async fn hints(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
     let what = format!("batch of {HINTS} hints");
@@ -527,14 +556,15 @@ pub async fn instructions(handlers: Handlers<'_>, folder: &Path) -> Result<(), B
     let (empty, floor) = (handlers.others.join("empty"), handlers.others.join("floor"));
     for (handler, binary) in [
         (Handler::Empty, empty.as_path()),
+        (Handler::Defaults, &floor),
         (Handler::Floor, &floor),
         (Handler::Function, handlers.function),
     ] {
-        let start = counted(binary, folder, 0).await?;
+        let start = counted(handler, binary, folder, 0).await?;
         let work = if handler == Handler::Empty {
             String::new()
         } else {
-            let whole = counted(binary, folder, 10_000).await?;
+            let whole = counted(handler, binary, folder, 10_000).await?;
             format!("{:.1}", whole - start)
         };
         println!("| {} | {start:.2} | {work} |", handler.name());
@@ -546,7 +576,12 @@ pub async fn instructions(handlers: Handlers<'_>, folder: &Path) -> Result<(), B
 }
 
 /// Millions of instructions from the start of a process to its end, with an export of so many in between.
-async fn counted(binary: &Path, folder: &Path, people: usize) -> Result<f64, Box<dyn Error>> {
+async fn counted(
+    handler: Handler,
+    binary: &Path,
+    folder: &Path,
+    people: usize,
+) -> Result<f64, Box<dyn Error>> {
     let services = Services::start(folder).await?;
     let session = ended(people, 61);
     services
@@ -562,7 +597,11 @@ async fn counted(binary: &Path, folder: &Path, people: usize) -> Result<f64, Box
         binary,
     ];
     let log = services.folder.path().join("log");
-    let mut process = Measured::start(&command, &services.variables(), &log).await?;
+    let mut variables = services.variables();
+    if handler == Handler::Defaults {
+        variables.insert("DEFAULTS".to_owned(), "1".to_owned());
+    }
+    let mut process = Measured::start(&command, &variables, &log).await?;
     process.until_idle().await?;
     if people > 0 {
         process
@@ -643,5 +682,6 @@ What bounds them:
   Arrow columns are made of 8,192 rows at a time.
 - **Calls** by the API: a page for each hundred participants, and one for the session. **Seconds** by the pace: each page but
   the first waits for its turn.
-- **A sweep and a batch** by their calls, one for each stage or session.
+- **A sweep and a batch** by their calls, one for each stage or session. A sweep's memory by the sessions that it lists; if
+  they are stored, by S3's lists, too.
 ";
