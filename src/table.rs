@@ -6,7 +6,7 @@
 //! sent, to the byte; times are cut to milliseconds, Athena's precision. Nothing here knows S3, IVS or the clock.
 //!
 //! Memory: the rows and the encoded file are held at once, and the Arrow columns of `ROWS_AT_ONCE` rows. It grows with
-//! the rows only: by some 500 bytes for each, which `make bench` holds.
+//! the rows only: by some 400 bytes for each, which `make bench` holds.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -43,8 +43,8 @@ pub struct Table<R: 'static> {
     pub columns: &'static [Column<R>],
     /// What makes a row the same row in two listings. A row without it is the same only if all of it is.
     id: fn(&R) -> Option<&str>,
-    /// The order in a file.
-    order: fn(&R, &R) -> Ordering,
+    /// Where a row lies in a file: by this time, those without one last, and then by id.
+    time: fn(&R) -> Option<DateTime<Utc>>,
 }
 
 /// A column: its name in SQL, what it means, and how it is filled.
@@ -143,12 +143,7 @@ pub struct Participant {
 pub const PARTICIPANTS: Table<Participant> = Table {
     name: "participants",
     id: |row| row.participant_id.as_deref(),
-    order: |a, b| {
-        let key = |row: &Participant| (row.first_join_time.is_none(), row.first_join_time);
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| a.participant_id.cmp(&b.participant_id))
-    },
+    time: |row| row.first_join_time,
     columns: &[
         Column {
             name: "stage_arn",
@@ -245,37 +240,45 @@ impl<R: Clone + Default> Table<R> {
     /// member in the order of the columns. Neither the order nor the repetition of `rows` decides anything.
     #[must_use]
     pub fn merge(&self, mut rows: Vec<R>) -> Vec<R> {
-        // What is sorted are places: a row is some 240 bytes. Nothing beside them grows with the rows.
-        let mut furthest: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
-        let mut order = Vec::with_capacity(rows.len());
+        // What is sorted are places, each behind its time: a row is some 240 bytes. Nothing beside them grows with the rows.
+        let mut order: Vec<(i64, usize)> = Vec::with_capacity(rows.len());
+        let mut by_id: HashMap<&str, usize> = HashMap::with_capacity(rows.len());
         for (place, row) in rows.iter().enumerate() {
-            let Some(id) = (self.id)(row) else {
-                order.push(place);
-                continue;
-            };
-            match furthest.entry(id) {
-                Entry::Vacant(new) => {
-                    new.insert(place);
-                }
-                Entry::Occupied(mut kept) => {
-                    if self.progress(row, &rows[*kept.get()]).is_gt() {
-                        kept.insert(place);
+            let time = (self.time)(row).map_or(i64::MAX, |time| time.timestamp_millis());
+            if let Some(id) = (self.id)(row) {
+                match by_id.entry(id) {
+                    Entry::Vacant(new) => {
+                        new.insert(order.len());
+                    }
+                    Entry::Occupied(kept) => {
+                        let kept = &mut order[*kept.get()];
+                        if self.progress(row, &rows[kept.1]).is_gt() {
+                            *kept = (time, place);
+                        }
+                        continue;
                     }
                 }
             }
+            order.push((time, place));
         }
-        order.extend(furthest.into_values());
-        let compare = |a: &R, b: &R| (self.order)(a, b).then_with(|| self.progress(a, b));
-        order.sort_unstable_by(|&a, &b| compare(&rows[a], &rows[b]));
-        order.dedup_by(|next, kept| compare(&rows[*next], &rows[*kept]).is_eq());
+        let compare = |a: &(i64, usize), b: &(i64, usize)| {
+            let beyond = || {
+                let (a, b) = (&rows[a.1], &rows[b.1]);
+                let ids = (self.id)(a).cmp(&(self.id)(b));
+                ids.then_with(|| self.progress(a, b))
+            };
+            a.0.cmp(&b.0).then_with(beyond)
+        };
+        order.sort_unstable_by(compare);
+        order.dedup_by(|next, kept| compare(next, kept).is_eq());
         for place in 0..order.len() {
-            let mut from = order[place];
+            let mut from = order[place].1;
             // It lay before this place, and has been swapped away since.
             while from < place {
-                from = order[from];
+                from = order[from].1;
             }
             // A later place that was to take this row follows the chain by one step, not by all that were swapped.
-            order[place] = from;
+            order[place].1 = from;
             rows.swap(place, from);
         }
         rows.truncate(order.len());
@@ -802,7 +805,7 @@ mod tests {
             name: PARTICIPANTS.name,
             columns: &PARTICIPANTS.columns[..PARTICIPANTS.columns.len() - 2],
             id: PARTICIPANTS.id,
-            order: PARTICIPANTS.order,
+            time: PARTICIPANTS.time,
         };
         let file = older
             .encode(&session(), std::slice::from_ref(&full))
@@ -833,7 +836,7 @@ mod tests {
                 kind: Kind::Flag(member!(published)),
             }],
             id: |_| None,
-            order: |_, _| Ordering::Equal,
+            time: |_| None,
         };
         let file = other.encode(&session(), &[Participant::default()]).unwrap();
         let message = PARTICIPANTS.decode(file.into()).unwrap_err().to_string();
