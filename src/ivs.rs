@@ -5,7 +5,7 @@
 //! ListStages, ListStageSessions.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -58,7 +58,7 @@ const LIST_STAGE_SESSIONS: &str = "ListStageSessions";
 /// IVS Real-Time in one region.
 #[derive(Debug)]
 pub struct Ivs {
-    client: Client,
+    client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     pace: Arc<Pace>,
     patience: Patience,
 }
@@ -110,11 +110,17 @@ impl Ivs {
             &patience,
             &pace,
         );
+        let config = config.build();
         Self {
-            client: Client::from_conf(config.build()),
+            client: LazyLock::new(Box::new(|| Client::from_conf(config))),
             pace,
             patience,
         }
+    }
+
+    /// Makes the client, which the first call would.
+    pub fn prepare(&self) {
+        LazyLock::force(&self.client);
     }
 
     /// The requests sent so far, retries included.
@@ -553,7 +559,7 @@ pub(crate) mod tests {
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .build();
         Ivs {
-            client: Client::from_conf(config),
+            client: LazyLock::new(Box::new(|| Client::from_conf(config))),
             pace,
             patience,
         }

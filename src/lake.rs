@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error as StdError;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -41,7 +42,7 @@ const FAILED: &str = "failed";
 /// The bucket, and the prefix before all tables.
 #[derive(Debug)]
 pub struct Lake {
-    client: Client,
+    client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     bucket: String,
     prefix: String,
 }
@@ -116,11 +117,17 @@ impl Lake {
                     .operation_attempt_timeout(Duration::from_secs(20))
                     .build(),
             );
+        let config = config.build();
         Self {
-            client: Client::from_conf(config.build()),
+            client: LazyLock::new(Box::new(|| Client::from_conf(config))),
             bucket,
             prefix,
         }
+    }
+
+    /// Makes the client, which the first call would.
+    pub fn prepare(&self) {
+        LazyLock::force(&self.client);
     }
 
     /// The key of a session's object in a table.
@@ -391,7 +398,7 @@ pub(crate) mod tests {
     /// A lake with this client in place of S3's.
     pub(crate) fn lake(client: Client) -> Lake {
         Lake {
-            client,
+            client: LazyLock::new(Box::new(|| client)),
             bucket: "lake".to_owned(),
             prefix: String::new(),
         }

@@ -182,9 +182,14 @@ impl Attendance {
             prefix,
         ));
         let work = Queue::new(&sdk(endpoints.sqs), http_client, config.queue_url);
-        // To read the system's roots is most of what a start costs. The SDK keeps them once they are read, and a thread
-        // sees to that from here on, where it does not keep the clients waiting. If none is to be had, the first call does.
-        let _ = thread::Builder::new().spawn(move || early().build());
+        // What the first call needs is most of what a start costs, above all the system's roots, which the SDK keeps once they
+        // are read. A thread sees to it while the first event is asked for. If none is to be had, the first call does.
+        let (early_ivs, early_lake) = (Arc::clone(&ivs), Arc::clone(&lake));
+        let _ = thread::Builder::new().spawn(move || {
+            early_ivs.prepare();
+            early_lake.prepare();
+            early().build()
+        });
         let sweeps = work.at(config.sweep_queue_url);
         let confirm_after = config.confirm_after;
         let reconciler = Reconciler {

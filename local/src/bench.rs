@@ -684,9 +684,8 @@ keeps nobody waiting. *First* is the first event of a process, *warm* the second
 
 What bounds them:
 
-- **The start** by what the process is: a larger program to map and relocate, the lists of AWS's partitions that the SDK parses
-  for each of two clients, and Lambda's client. The system's roots are read by a thread that ends after it; the first event
-  waits for what is left of that. settings.md has the times.
+- **The start** by what the process is: a larger program to map and relocate, and Lambda's client. What the first call needs,
+  a thread does beside it: clients, the system's roots. The first event waits for what is left of that; settings.md has the times.
 - **Processor time** by decoding and signing, which the floor shares. Beyond it stand Arrow and Parquet (three fifths of it), the
   rows and their merge; settings.md has the figures. In time the ratio differs from run to run by a fifth; instructions do not.
 - **Memory** by the rows: they are held until the file is whole, and at a second look those stored beside those listed. The
