@@ -93,7 +93,7 @@ impl Ivs {
     /// only the one sweep calls, once in `sweep_interval`.
     #[must_use]
     pub fn new(
-        config: &SdkConfig,
+        config: SdkConfig,
         http_client: SharedHttpClient,
         interval: Duration,
         sweep_interval: Duration,
@@ -105,14 +105,13 @@ impl Ivs {
             pace: Arc::clone(&pace),
         };
         let patience = Patience::default();
-        let config = configure(
-            Builder::from(config).http_client(http_client),
-            &patience,
-            &pace,
-        );
-        let config = config.build();
+        let (own_patience, own_pace) = (patience.clone(), Arc::clone(&pace));
+        let client = move || {
+            let config = Builder::from(&config).http_client(http_client);
+            Client::from_conf(configure(config, &own_patience, &own_pace).build())
+        };
         Self {
-            client: LazyLock::new(Box::new(|| Client::from_conf(config))),
+            client: LazyLock::new(Box::new(client)),
             pace,
             patience,
         }

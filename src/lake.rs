@@ -101,25 +101,27 @@ impl Lake {
     /// A lake in `bucket`, every key below `prefix`.
     #[must_use]
     pub fn new(
-        config: &SdkConfig,
+        config: SdkConfig,
         http_client: SharedHttpClient,
         path_style: bool,
         bucket: String,
         prefix: String,
     ) -> Self {
-        let config = Builder::from(config)
-            .http_client(http_client)
-            .force_path_style(path_style)
-            .retry_config(RetryConfig::standard().with_max_attempts(5))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(3))
-                    .operation_attempt_timeout(Duration::from_secs(20))
-                    .build(),
-            );
-        let config = config.build();
+        let client = move || {
+            let config = Builder::from(&config)
+                .http_client(http_client)
+                .force_path_style(path_style)
+                .retry_config(RetryConfig::standard().with_max_attempts(5))
+                .timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(Duration::from_secs(3))
+                        .operation_attempt_timeout(Duration::from_secs(20))
+                        .build(),
+                );
+            Client::from_conf(config.build())
+        };
         Self {
-            client: LazyLock::new(Box::new(|| Client::from_conf(config))),
+            client: LazyLock::new(Box::new(client)),
             bucket,
             prefix,
         }

@@ -168,20 +168,20 @@ impl Attendance {
             interval(config.sweep_calls_per_second),
         );
         let ivs = Arc::new(Ivs::new(
-            &sdk(endpoints.ivs),
+            sdk(endpoints.ivs),
             http_client.clone(),
             pace.0,
             pace.1,
         ));
         let (bucket, prefix) = (config.bucket, config.prefix);
         let lake = Arc::new(Lake::new(
-            &sdk(endpoints.s3),
+            sdk(endpoints.s3),
             http_client.clone(),
             config.path_style,
             bucket,
             prefix,
         ));
-        let work = Queue::new(&sdk(endpoints.sqs), http_client, config.queue_url);
+        let work = Queue::new(sdk(endpoints.sqs), http_client, config.queue_url);
         // What the first call needs is most of what a start costs, above all the system's roots, which the SDK keeps once they
         // are read. A thread sees to it while the first event is asked for. If none is to be had, the first call does.
         let (early_ivs, early_lake) = (Arc::clone(&ivs), Arc::clone(&lake));

@@ -48,19 +48,21 @@ pub struct Queue {
 impl Queue {
     /// The queue at `url`.
     #[must_use]
-    pub fn new(config: &SdkConfig, http_client: SharedHttpClient, url: String) -> Self {
-        let config = Builder::from(config)
-            .http_client(http_client)
-            .retry_config(RetryConfig::standard().with_max_attempts(5))
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(Duration::from_secs(3))
-                    .operation_attempt_timeout(Duration::from_secs(10))
-                    .build(),
-            );
-        let config = config.build();
+    pub fn new(config: SdkConfig, http_client: SharedHttpClient, url: String) -> Self {
+        let client = move || {
+            let config = Builder::from(&config)
+                .http_client(http_client)
+                .retry_config(RetryConfig::standard().with_max_attempts(5))
+                .timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(Duration::from_secs(3))
+                        .operation_attempt_timeout(Duration::from_secs(10))
+                        .build(),
+                );
+            Client::from_conf(config.build())
+        };
         Self {
-            client: Arc::new(LazyLock::new(Box::new(|| Client::from_conf(config)))),
+            client: Arc::new(LazyLock::new(Box::new(client))),
             url,
         }
     }
