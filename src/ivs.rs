@@ -58,6 +58,7 @@ const LIST_STAGE_SESSIONS: &str = "ListStageSessions";
 /// IVS Real-Time in one region.
 #[derive(Debug)]
 pub struct Ivs {
+    /// Made by [`prepare`](Self::prepare), or else by the first call.
     client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     pace: Arc<Pace>,
     patience: Patience,

@@ -42,6 +42,7 @@ const FAILED: &str = "failed";
 /// The bucket, and the prefix before all tables.
 #[derive(Debug)]
 pub struct Lake {
+    /// Made by [`prepare`](Self::prepare), or else by the first call.
     client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     bucket: String,
     prefix: String,

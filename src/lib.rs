@@ -136,8 +136,8 @@ impl Attendance {
                 .tls_context(tls.clone())
         };
         let early = https.clone();
-        // The SDK's own client would read them before anything else, and make a connector for each service, only to see
-        // that it can.
+        // The SDK's own client would read the roots before anything else, and make a connector for each service, only to
+        // see that it can.
         let http_client = aws_smithy_http_client::Builder::new().build_with_connector_fn(
             move |settings, components| {
                 let (Some(settings), Some(components)) = (settings, components) else {

@@ -40,7 +40,7 @@ const GET_QUEUE_ATTRIBUTES: &str = "GetQueueAttributes";
 /// One queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// Made by the first call: an export needs none, and a client is a fifth of what a start costs.
+    /// Made by the first call: an export needs none.
     client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
     url: String,
 }
