@@ -183,12 +183,13 @@ impl Attendance {
         ));
         let work = Queue::new(sdk(endpoints.sqs), http_client, config.queue_url);
         // What the first call needs is most of what a start costs, above all the system's roots, which the SDK keeps once they
-        // are read. A thread sees to it while the first event is asked for. If none is to be had, the first call does.
+        // are read. A thread sees to it while the first event is asked for: to the roots first, since an event that comes at
+        // once makes its client meanwhile. If no thread is to be had, the first call does it all.
         let (early_ivs, early_lake) = (Arc::clone(&ivs), Arc::clone(&lake));
         let _ = thread::Builder::new().spawn(move || {
+            drop(early().build());
             early_ivs.prepare();
             early_lake.prepare();
-            early().build()
         });
         let sweeps = work.at(config.sweep_queue_url);
         let confirm_after = config.confirm_after;
