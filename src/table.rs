@@ -33,6 +33,13 @@ use crate::session::EndedSession;
 /// The version of the columns, stored with each object. It rises with every change to a list of columns.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Stands in each file. Not the library's name and version: an upgrade alone must not change the bytes of a file that a
+/// query is reading.
+const CREATED_BY: &str = "ivs-attendance";
+
+/// What the allocator adds to a string, in bytes.
+const ALLOCATION: usize = 16;
+
 /// So many rows at a time become Arrow columns.
 const ROWS_AT_ONCE: usize = 8192;
 
@@ -104,6 +111,17 @@ impl State {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    fn weight(&self) -> usize {
+        match &self.0 {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(text) => text_weight(text),
+        }
+    }
+}
+
+fn text_weight(text: &str) -> usize {
+    text.len() + ALLOCATION
 }
 
 impl From<&str> for State {
@@ -228,6 +246,13 @@ pub const PARTICIPANTS: Table<Participant> = Table {
     ],
 };
 
+/// The rows of a file take more memory than there is for them.
+#[derive(Debug, thiserror::Error)]
+#[error("its {rows} rows take more memory than there is")]
+pub struct TooLarge {
+    pub rows: usize,
+}
+
 /// What a file holds: the rows, and the end of the session by which it was written (none in a file of zero rows).
 #[derive(Debug, PartialEq)]
 pub struct Stored<R> {
@@ -287,6 +312,22 @@ impl<R: Clone + Default> Table<R> {
         rows
     }
 
+    /// The memory that rows take, in bytes: their own size, and that of their strings.
+    #[must_use]
+    pub fn weight(&self, rows: &[R]) -> usize {
+        let strings = |row: &R| -> usize {
+            let lengths = self.columns.iter().map(|column| match &column.kind {
+                Kind::Text(member) => (member.get)(row)
+                    .as_ref()
+                    .map_or(0, |text| text_weight(text)),
+                Kind::State(_, member) => (member.get)(row).as_ref().map_or(0, State::weight),
+                _ => 0,
+            });
+            lengths.sum()
+        };
+        size_of_val(rows) + rows.iter().map(strings).sum::<usize>()
+    }
+
     /// The stored rows whose id is not among the fresh ones: those that a rewrite keeps.
     #[must_use]
     pub fn only_stored(&self, mut stored: Vec<R>, fresh: &[R]) -> Vec<R> {
@@ -295,8 +336,12 @@ impl<R: Clone + Default> Table<R> {
         stored
     }
 
+    /// The states are compared before all else: a later user id must not keep a row that is behind.
     fn progress(&self, a: &R, b: &R) -> Ordering {
-        let mut orders = self.columns.iter().map(|column| match &column.kind {
+        let is_state = |column: &&Column<R>| matches!(column.kind, Kind::State(..));
+        let states = self.columns.iter().filter(is_state);
+        let others = self.columns.iter().filter(|column| !is_state(column));
+        let mut orders = states.chain(others).map(|column| match &column.kind {
             Kind::SessionText(_) | Kind::SessionTime(_) => Ordering::Equal,
             Kind::Text(member) => (member.get)(a).cmp((member.get)(b)),
             Kind::Time(member) => (member.get)(a).cmp((member.get)(b)),
@@ -328,8 +373,9 @@ impl<R: Clone + Default> Table<R> {
     /// How files are written; chosen by the table in docs/settings.md.
     #[must_use]
     pub fn properties(&self) -> WriterPropertiesBuilder {
-        let mut properties =
-            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_created_by(CREATED_BY.to_owned());
         for column in self.columns.iter().filter(|column| !column.repeats()) {
             let path = ColumnPath::from(column.name);
             properties = properties.set_column_dictionary_enabled(path, false);
@@ -356,13 +402,14 @@ impl<R: Clone + Default> Table<R> {
         Ok(writer.into_inner()?)
     }
 
-    /// Reads a file back. Columns that it lacks (an older schema) read as null, columns that we lack are passed over.
+    /// Reads a file back, if its rows take at most `most_bytes` of memory (as [`weight`](Self::weight) counts). Columns that
+    /// it lacks (an older schema) read as null, columns that we lack are passed over.
     ///
     /// Not by Arrow's reader, which is written for all types and brings a tenth of the whole function with it.
     ///
     /// # Errors
-    /// What is not a Parquet file, or has a column of another type.
-    pub fn decode(&self, file: Bytes) -> Result<Stored<R>, BoxError> {
+    /// What is not a Parquet file, or has a column of another type; [`TooLarge`], before the memory is taken.
+    pub fn decode(&self, file: Bytes, most_bytes: usize) -> Result<Stored<R>, BoxError> {
         let mut stored = Stored {
             rows: Vec::new(),
             session_end_time: None,
@@ -370,6 +417,10 @@ impl<R: Clone + Default> Table<R> {
         let file = SerializedFileReader::new(file)?;
         let schema = file.metadata().file_metadata().schema_descr();
         let types = parquet_to_arrow_schema(schema, None)?;
+        let mut room = Room {
+            rows: 0,
+            bytes_left: most_bytes,
+        };
         for group in 0..file.num_row_groups() {
             let group = file.get_row_group(group)?;
             let begin = stored.rows.len();
@@ -396,6 +447,8 @@ impl<R: Clone + Default> Table<R> {
                 found.push((column, place));
             }
             let count = usize::try_from(count)?;
+            room.rows += count;
+            room.take(count.saturating_mul(size_of::<R>()))?;
             stored.rows.resize_with(begin + count, R::default);
             let rows = &mut stored.rows[begin..];
             for (column, place) in found {
@@ -405,7 +458,7 @@ impl<R: Clone + Default> Table<R> {
                     let end = ends.into_iter().flatten().max();
                     stored.session_end_time = end.max(stored.session_end_time);
                 } else {
-                    column.read(reader, &leaf, rows)?;
+                    column.read(reader, &leaf, rows, &mut room)?;
                 }
             }
         }
@@ -417,6 +470,21 @@ impl<R: Clone + Default> Table<R> {
             return Err(format!("{rows} rows in a file of {said}").into());
         }
         Ok(stored)
+    }
+}
+
+/// The memory that is left for the rows of a file.
+struct Room {
+    /// The rows that the file is known to hold so far.
+    rows: usize,
+    bytes_left: usize,
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), TooLarge> {
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.ok_or(TooLarge { rows: self.rows })?;
+        Ok(())
     }
 }
 
@@ -495,6 +563,7 @@ impl<R> Column<R> {
         reader: ColumnReader,
         leaf: &ColumnDescriptor,
         rows: &mut [R],
+        room: &mut Room,
     ) -> Result<(), BoxError> {
         let count = rows.len();
         match &self.kind {
@@ -503,15 +572,21 @@ impl<R> Column<R> {
             Kind::Text(member) => {
                 let reader = get_typed_column_reader::<ByteArrayType>(reader);
                 for (row, value) in rows.iter_mut().zip(values(reader, leaf, count)?) {
-                    let text = value.map(|value| value.as_utf8().map(str::to_owned));
-                    *(member.get_mut)(row) = text.transpose()?;
+                    if let Some(value) = value {
+                        let text = value.as_utf8()?;
+                        room.take(text.len() + ALLOCATION)?;
+                        *(member.get_mut)(row) = Some(text.to_owned());
+                    }
                 }
             }
             Kind::State(_, member) => {
                 let reader = get_typed_column_reader::<ByteArrayType>(reader);
                 for (row, value) in rows.iter_mut().zip(values(reader, leaf, count)?) {
-                    let state = value.map(|value| value.as_utf8().map(State::from));
-                    *(member.get_mut)(row) = state.transpose()?;
+                    if let Some(value) = value {
+                        let state = State::from(value.as_utf8()?);
+                        room.take(state.weight())?;
+                        *(member.get_mut)(row) = Some(state);
+                    }
                 }
             }
             Kind::Time(member) => {
@@ -570,6 +645,7 @@ mod tests {
     use proptest::option;
     use proptest::prelude::*;
     use proptest::sample::select;
+    use sha2::{Digest, Sha256};
 
     use super::*;
     use crate::session::SessionRef;
@@ -664,7 +740,7 @@ mod tests {
         #[test]
         fn rows_survive_the_file(rows in vec(row(), 0..20)) {
             let file = PARTICIPANTS.encode(&session(), &rows).unwrap();
-            let stored = PARTICIPANTS.decode(file.into()).unwrap();
+            let stored = PARTICIPANTS.decode(file.into(), usize::MAX).unwrap();
             prop_assert_eq!(&stored.rows, &rows);
             prop_assert_eq!(stored.session_end_time, (!rows.is_empty()).then(|| session().end_time));
         }
@@ -839,7 +915,7 @@ mod tests {
         let file = older
             .encode(&session(), std::slice::from_ref(&full))
             .unwrap();
-        let read = PARTICIPANTS.decode(file.into()).unwrap().rows;
+        let read = PARTICIPANTS.decode(file.into(), usize::MAX).unwrap().rows;
         assert_eq!(
             read,
             [Participant {
@@ -854,7 +930,7 @@ mod tests {
     fn what_is_no_file_of_ours_is_an_error() {
         assert!(
             PARTICIPANTS
-                .decode(Bytes::from_static(b"dt,people\n"))
+                .decode(Bytes::from_static(b"dt,people\n"), usize::MAX)
                 .is_err()
         );
         let other = Table::<Participant> {
@@ -868,7 +944,10 @@ mod tests {
             time: |_| None,
         };
         let file = other.encode(&session(), &[Participant::default()]).unwrap();
-        let message = PARTICIPANTS.decode(file.into()).unwrap_err().to_string();
+        let message = PARTICIPANTS
+            .decode(file.into(), usize::MAX)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             message,
             "the stored column user_id is of another type, Boolean"
@@ -886,7 +965,10 @@ mod tests {
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         let file = writer.into_inner().unwrap();
-        let message = PARTICIPANTS.decode(file.into()).unwrap_err().to_string();
+        let message = PARTICIPANTS
+            .decode(file.into(), usize::MAX)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("user_id is of another type"), "{message}");
     }
 
@@ -908,7 +990,7 @@ mod tests {
             }
             let mut file = file.clone();
             file[at..at + 2].copy_from_slice(&wrong);
-            match PARTICIPANTS.decode(file.into()) {
+            match PARTICIPANTS.decode(file.into(), usize::MAX) {
                 Ok(stored) => assert_eq!(stored.rows.len(), usize::from(ROWS), "at {at}"),
                 Err(_) => refused += 1,
             }
@@ -932,6 +1014,83 @@ mod tests {
             rotated.reverse();
             assert_eq!(PARTICIPANTS.merge(rotated), rows, "{by}, reversed");
         }
+    }
+
+    #[test]
+    fn of_two_rows_the_states_decide_before_all_else() {
+        let stale = Participant {
+            participant_id: Some("p".to_owned()),
+            user_id: Some("zed".to_owned()),
+            state: Some("CONNECTED".into()),
+            recording_state: Some("ACTIVE".into()),
+            ..Participant::default()
+        };
+        let last = Participant {
+            user_id: Some("ana".to_owned()),
+            state: Some("DISCONNECTED".into()),
+            recording_state: Some("STOPPED".into()),
+            ..stale.clone()
+        };
+        for rows in [[&stale, &last], [&last, &stale]] {
+            let rows = rows.map(Clone::clone).to_vec();
+            assert_eq!(PARTICIPANTS.merge(rows), std::slice::from_ref(&last));
+        }
+    }
+
+    #[test]
+    fn a_small_file_of_many_rows_is_too_large_before_the_memory_is_taken() {
+        const ROWS: usize = 1_000_000;
+        let column: ArrayRef = Arc::new(StringArray::new_null(ROWS));
+        let batch = RecordBatch::try_from_iter_with_nullable([("user_id", column, true)]).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        let file = Bytes::from(writer.into_inner().unwrap());
+        assert!(file.len() < 10_000);
+        let least = ROWS * size_of::<Participant>();
+        let error = PARTICIPANTS.decode(file.clone(), least - 1).unwrap_err();
+        assert_eq!(error.downcast::<TooLarge>().unwrap().rows, ROWS);
+        assert_eq!(PARTICIPANTS.decode(file, least).unwrap().rows.len(), ROWS);
+    }
+
+    #[test]
+    fn long_strings_count_where_rows_are_few() {
+        let row = |number: usize| Participant {
+            participant_id: Some(format!("p{number}")),
+            // One value in the file, but one of its own in each row.
+            user_id: Some("u".repeat(100_000)),
+            ..Participant::default()
+        };
+        let rows: Vec<_> = (0..100).map(row).collect();
+        let file = Bytes::from(PARTICIPANTS.encode(&session(), &rows).unwrap());
+        let weight = PARTICIPANTS.weight(&rows);
+        assert!(weight > 10_000_000);
+        assert!(PARTICIPANTS.decode(file.clone(), weight - 1).is_err());
+        assert_eq!(PARTICIPANTS.decode(file, weight).unwrap().rows, rows);
+    }
+
+    /// Equal bytes keep a query that reads the file whole while it is written again. If a library changes them, say so in
+    /// CHANGELOG, and put the new hash here.
+    #[test]
+    fn the_bytes_of_a_file_are_the_same_in_every_build() {
+        let rows = ["ana", "ben"].map(|user| Participant {
+            participant_id: Some(format!("p-{user}")),
+            user_id: Some(user.to_owned()),
+            state: Some("DISCONNECTED".into()),
+            first_join_time: Some(millis(1_763_480_001_000)),
+            published: Some(true),
+            redundant_ingest: Some(false),
+            ..Participant::default()
+        });
+        let file = PARTICIPANTS.encode(&session(), &rows).unwrap();
+        let reader = SerializedFileReader::new(Bytes::from(file.clone())).unwrap();
+        let written_by = reader
+            .metadata()
+            .file_metadata()
+            .created_by()
+            .map(str::to_owned);
+        assert_eq!(written_by.as_deref(), Some("ivs-attendance"));
+        let hash = Bytes::from(Sha256::digest(&file).to_vec());
+        insta::assert_snapshot!(format!("{hash:x}"), @"f0ede7e1d7b0d853bd00d203efe906285096647f317bbff0aa7f0ddb92e7a24f");
     }
 
     #[test]
