@@ -1,8 +1,9 @@
 //! An SQS batch: each session once, however many messages name it, and each message answered for itself.
 //!
-//! Cost must grow with the sessions that end, not with the messages that name live ones, so of a batch that names
-//! many, the live ones are first told apart a hundred stages a call. What time does not suffice for is sent to the queue
-//! anew and acknowledged: waiting must never count as failing.
+//! A batch is a bulkhead: what one session does never decides another's fate. Cost must grow with the sessions that end, not
+//! with the messages that name live ones, so a batch of many hints first finds the live sessions with ListStages, 100 stages
+//! a call. Messages that were not begun when the time ran out are sent again and acknowledged: waiting never counts as
+//! failing. A session that was begun is handed back, so that it comes first in its next batch.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
 
@@ -14,10 +15,11 @@ use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tracing::{error, info};
 
+use crate::bulkhead::contain;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Message, Request, Work};
-use crate::queue::Queue;
+use crate::queue::{Queue, Unsent};
 use crate::reconcile::Reconciler;
 use crate::session::SessionRef;
 use crate::sweep::{Sweep, Sweeper};
@@ -50,53 +52,51 @@ struct Envelope {
 }
 
 impl Batch<'_> {
-    /// Does the work of all messages, and gives the ids of those that failed.
+    /// Does the work of all messages, and gives the ids of those that are to come again.
     pub async fn run(&self, messages: Vec<Message>) -> Value {
         let mut failed = BTreeSet::new();
-        let (mut tasks, sweeps) = sort_out(messages, &mut failed);
-        // What came back has the whole of the time: a large session must not fail for its place in a batch.
+        let Sorted {
+            mut tasks,
+            sweeps,
+            mut not_begun,
+        } = sort_out(messages, &mut failed);
+        // Redelivered messages go first, so that a large session gets the whole invocation.
         tasks.sort_by_key(|task| {
             Reverse(task.messages.iter().map(|message| message.receives).max())
         });
         let live = self.live_among(&tasks).await;
-        let mut not_begun = Vec::new();
-        for (place, task) in tasks.into_iter().enumerate() {
+        for (place, mut task) in tasks.into_iter().enumerate() {
             if self.deadline.has_passed() {
                 not_begun.extend(task.messages);
                 continue;
             }
-            let known_live = live.contains(&task.request.session);
-            let now = (self.clock)();
-            // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
-            let done =
-                Box::pin(
-                    self.reconciler
-                        .reconcile(&task.request, known_live, now, self.deadline),
+            let Err(failure) = self.reconcile(&mut task.request, &live).await else {
+                continue;
+            };
+            let session = &task.request.session;
+            let ids = task.messages.iter().map(|message| message.id.clone());
+            if place > 0 && matches!(failure, Error::OutOfTime { .. }) {
+                // It had only what the others left of the time, so this is no failure.
+                failed.extend(ids);
+                let (stage_arn, session_id) =
+                    (session.stage_arn.as_str(), session.session_id.as_str());
+                info!(
+                    stage_arn,
+                    session_id, "session {session_id}: cut short, comes first in its next batch"
                 );
-            match done.await {
-                Ok(_) => {}
-                // It had only what the others left of the time.
-                Err(Error::OutOfTime { .. }) if place > 0 => not_begun.extend(task.messages),
-                Err(failure) => {
-                    for message in &task.messages {
-                        fail(
-                            &mut failed,
-                            &message.id,
-                            Some(&task.request.session),
-                            &failure,
-                        );
-                    }
-                    self.mark(&task.request.session, &failure).await;
-                }
+                continue;
             }
+            for id in ids {
+                fail(&mut failed, &id, Some(session), &failure);
+            }
+            self.mark(&task.request, &failure).await;
         }
-        self.send_anew(not_begun, &mut failed).await;
+        self.send_again(not_begun, &mut failed).await;
         for (message, sweep) in sweeps {
-            let sweeping = self
-                .sweeper
-                .sweep_from_queue(&sweep, (self.clock)(), self.deadline);
-            if let Err(failure) = Box::pin(sweeping).await {
-                fail(&mut failed, &message.id, None, &failure);
+            let swept = self.sweeper.sweep(&sweep, (self.clock)(), self.deadline);
+            if let Err(failure) = Box::pin(contain("the sweep", swept)).await {
+                // Acknowledged all the same: the next tick tries again, and one that came back would hold it up.
+                fail(&mut BTreeSet::new(), &message.id, None, &failure);
             }
         }
         let failures: Vec<_> = failed
@@ -106,15 +106,29 @@ impl Batch<'_> {
         json!({ "batchItemFailures": failures })
     }
 
-    /// The sessions of the batch's hints that the list of stages shows to be live. What was not hinted at was found to
-    /// have ended, or asked for by hand. Reads at most half as many pages as there are sessions, so that it never costs
-    /// much more than it saves; without it, each session is asked for itself.
+    async fn reconcile(
+        &self,
+        request: &mut Request,
+        live: &HashSet<SessionRef>,
+    ) -> Result<(), Error> {
+        let known_live = request.only_hinted && live.contains(&request.session);
+        let resource = request.session.to_string();
+        let reconciled =
+            self.reconciler
+                .reconcile(request, known_live, (self.clock)(), self.deadline);
+        // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
+        Box::pin(contain(&resource, reconciled)).await.map(|_| ())
+    }
+
+    /// The hinted sessions of the batch that the list of stages shows to be live. Other messages come from a sweep or a
+    /// person, and are always checked. Reads at most half as many pages as there are sessions, so that it never costs much
+    /// more than it saves. If it fails, each session is asked for.
     async fn live_among(&self, tasks: &[Task]) -> HashSet<SessionRef> {
         let mut live = HashSet::new();
         let hints = tasks
             .iter()
             .map(|task| &task.request)
-            .filter(|request| request.hinted_at.is_some());
+            .filter(|request| request.only_hinted);
         let named: HashSet<&SessionRef> = hints.map(|request| &request.session).collect();
         if named.len() < FEW_SESSIONS {
             return live;
@@ -126,11 +140,13 @@ impl Batch<'_> {
                     break;
                 };
                 for stage in page {
-                    let Some(Ok(session_id)) = stage.active_session_id.map(|id| id.parse()) else {
+                    let session_id = stage.active_session_id.map(|id| id.parse());
+                    let (Ok(stage_arn), Some(Ok(session_id))) = (stage.arn.parse(), session_id)
+                    else {
                         continue;
                     };
                     let session = SessionRef {
-                        stage_arn: stage.arn,
+                        stage_arn,
                         session_id,
                     };
                     if named.contains(&session) {
@@ -151,15 +167,17 @@ impl Batch<'_> {
 
     /// Leaves a marker of a session that failed, so that sweeps leave it to the redelivery of its message, and after the
     /// last one out for a day.
-    async fn mark(&self, session: &SessionRef, failure: &Error) {
-        let marker =
-            json!({ "error_type": failure.error_type(), "error": failure.chain() }).to_string();
-        let put = self.reconciler.lake.put_failed(session, marker);
-        if let Err(failure) = self
-            .deadline
-            .put("PutObject", &session.to_string(), put)
-            .await
-        {
+    async fn mark(&self, request: &Request, failure: &Error) {
+        let marker = json!({
+            "error_type": failure.error_type(),
+            "error": failure.chain(),
+            "session_start_time": request.start_time,
+        });
+        let session = &request.session;
+        let put = self.reconciler.lake.put_failed(session, marker.to_string());
+        let resource = session.to_string();
+        let put = self.deadline.put("PutObject", &resource, put);
+        if let Err(failure) = put.await {
             error!(
                 error_type = failure.error_type(),
                 error = failure.chain(),
@@ -168,66 +186,83 @@ impl Batch<'_> {
         }
     }
 
-    async fn send_anew(&self, messages: Vec<Envelope>, failed: &mut BTreeSet<String>) {
+    /// Sends messages to the queue of work as new ones. What cannot be sent is handed back.
+    async fn send_again(&self, messages: Vec<Envelope>, failed: &mut BTreeSet<String>) {
         if messages.is_empty() {
             return;
         }
-        let (ids, bodies): (Vec<_>, Vec<_>) = messages
-            .into_iter()
-            .map(|message| (message.id, message.body))
-            .unzip();
+        let bodies = messages
+            .iter()
+            .map(|message| message.body.clone())
+            .collect();
+        let sent = async { Ok(self.work.send(bodies).await) };
         let sent = self
             .deadline
-            .put(
-                "SendMessageBatch",
-                "the messages not begun",
-                self.work.send(bodies),
-            )
-            .await;
-        match sent {
-            Ok(()) => info!(
-                sent_anew = ids.len(),
-                "no time was left for {} messages",
-                ids.len()
+            .put("SendMessageBatch", "the messages not begun", sent);
+        let (failure, unsent) = match sent.await {
+            Ok(Ok(())) => (None, Vec::new()),
+            Ok(Err(Unsent { error, bodies })) => (Some(error), bodies),
+            Err(out_of_time) => (
+                Some(out_of_time),
+                messages
+                    .iter()
+                    .map(|message| message.body.clone())
+                    .collect(),
             ),
-            Err(failure) => ids.iter().for_each(|id| fail(failed, id, None, &failure)),
+        };
+        let back = messages
+            .iter()
+            .filter(|message| unsent.contains(&message.body));
+        let back: Vec<_> = back.map(|message| &message.id).collect();
+        let sent_again = messages.len() - back.len();
+        info!(
+            sent_again,
+            "sent {sent_again} messages again that were not begun"
+        );
+        if let Some(failure) = failure {
+            for id in back {
+                fail(failed, id, None, &failure);
+            }
         }
     }
 }
 
-/// The sessions that the messages name, in the order in which they are named first, and the sweeps.
-fn sort_out(
-    messages: Vec<Message>,
-    failed: &mut BTreeSet<String>,
-) -> (Vec<Task>, Vec<(Envelope, Sweep)>) {
-    let (mut tasks, mut sweeps) = (Vec::<Task>::new(), Vec::new());
+/// What a batch asks for.
+#[derive(Default)]
+struct Sorted {
+    /// The sessions, in the order in which they are named first.
+    tasks: Vec<Task>,
+    sweeps: Vec<(Envelope, Sweep)>,
+    /// What lies in the queue of sweeps and is none: it belongs into the queue of work.
+    not_begun: Vec<Envelope>,
+}
+
+fn sort_out(messages: Vec<Message>, failed: &mut BTreeSet<String>) -> Sorted {
+    let mut sorted = Sorted::default();
     let mut places = HashMap::new();
     for Message {
         id,
         body,
         receives,
-        holds_up_others,
+        from_sweeps,
         work,
     } in messages
     {
         let message = Envelope { id, body, receives };
         match work {
-            Err(failure) => {
-                fail(failed, &message.id, None, &failure);
-                if holds_up_others {
-                    // It would come back until it expires, and no sweep would run meanwhile. The line is what is left.
-                    failed.remove(&message.id);
-                }
-            }
-            Ok(Work::Sweep(sweep)) => sweeps.push((message, sweep)),
+            Ok(Work::Sweep(sweep)) => sorted.sweeps.push((message, sweep)),
+            _ if from_sweeps => sorted.not_begun.push(message),
+            Err(failure) => fail(failed, &message.id, None, &failure),
             Ok(Work::Session(request)) => {
-                let place = *places.entry(request.session.clone()).or_insert(tasks.len());
-                match tasks.get_mut(place) {
+                let place = *places
+                    .entry(request.session.clone())
+                    .or_insert(sorted.tasks.len());
+                match sorted.tasks.get_mut(place) {
                     Some(task) => {
                         task.request.join(&request);
                         task.messages.push(message);
                     }
-                    None => tasks.push(Task {
+                    None => sorted.tasks.push(Task {
                         request,
                         messages: vec![message],
                     }),
@@ -235,7 +270,7 @@ fn sort_out(
             }
         }
     }
-    (tasks, sweeps)
+    sorted
 }
 
 fn fail(

@@ -17,14 +17,16 @@ pub struct Config {
     pub confirm_after: TimeDelta,
     /// `QUEUE_URL`: the queue of work, into which sweeps put sessions.
     pub queue_url: String,
-    /// `SWEEP_QUEUE_URL`: the FIFO queue on which a sweep sends itself on.
-    pub sweep_queue_url: String,
-    /// `SWEEP_CALLS_PER_SECOND`: of ListStageSessions, which only the one sweep calls.
+    /// `SWEEP_CALLS_PER_SECOND`: of ListStageSessions in a tick.
     pub sweep_calls_per_second: f64,
     /// `QUEUE_AT_MOST`: the depth up to which sweeps fill the queue of work.
     pub queue_at_most: usize,
     /// `IGNORE_ENDED_BEFORE`: sessions that ended before it are left out of sweeps.
     pub ignore_ended_before: Option<DateTime<Utc>>,
+    /// `REWRITE_BEFORE`: files last written before it are listed and written once more. In the past.
+    pub rewrite_before: Option<DateTime<Utc>>,
+    /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`, which Lambda sets.
+    pub memory_megabytes: usize,
     /// `RETENTION_DAYS`: how long the lake keeps an object; sweeps leave out sessions that ended longer ago. None: for
     /// ever.
     pub retention: Option<TimeDelta>,
@@ -68,11 +70,14 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the settings through `lookup`, which gives a variable's value if it is set.
+    /// Reads the settings through `lookup`, which gives a variable's value if it is set, as of `now`.
     ///
     /// # Errors
     /// The first variable that is missing or breaks its rule.
-    pub fn parse(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn parse(
+        lookup: impl Fn(&str) -> Option<String>,
+        now: DateTime<Utc>,
+    ) -> Result<Self, ConfigError> {
         // An empty variable is how a template says "not set".
         let get = |variable: &str| lookup(variable).filter(|value| !value.is_empty());
         let required =
@@ -93,15 +98,15 @@ impl Config {
             });
         }
         let queue_url = required("QUEUE_URL", "must be the URL of the queue of work")?;
-        let ignore_ended_before = get("IGNORE_ENDED_BEFORE").map(|value| {
-            let instant = DateTime::parse_from_rfc3339(&value).map(|time| time.to_utc());
-            let rule = "must be an instant by RFC 3339, like 2026-11-23T18:00:00Z";
-            instant.map_err(|_| ConfigError::Wrong {
-                variable: "IGNORE_ENDED_BEFORE",
-                value,
-                rule,
-            })
-        });
+        let rewrite_before = instant(get, "REWRITE_BEFORE")?;
+        if let Some(instant) = rewrite_before.filter(|instant| *instant > now) {
+            // Each sweep would find the files too old again.
+            return Err(ConfigError::Wrong {
+                variable: "REWRITE_BEFORE",
+                value: instant.to_rfc3339(),
+                rule: "must not lie in the future",
+            });
+        }
         let confirm_after = TimeDelta::minutes(number(
             get,
             "CONFIRM_AFTER_MINUTES",
@@ -119,7 +124,6 @@ impl Config {
             |&n: &i64| n == 0 || (15..=9_999).contains(&n) && TimeDelta::days(n) > confirm_after,
         )?;
         Ok(Self {
-            sweep_queue_url: get("SWEEP_QUEUE_URL").unwrap_or_else(|| queue_url.clone()),
             queue_url,
             sweep_calls_per_second: calls_per_second(get, "SWEEP_CALLS_PER_SECOND", 4.0)?,
             queue_at_most: number(
@@ -129,7 +133,15 @@ impl Config {
                 "must be a whole number of messages from 1 to 100000",
                 |n| (1..=100_000).contains(n),
             )?,
-            ignore_ended_before: ignore_ended_before.transpose()?,
+            ignore_ended_before: instant(get, "IGNORE_ENDED_BEFORE")?,
+            rewrite_before,
+            memory_megabytes: number(
+                get,
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+                128,
+                "must be a whole number of MB, as Lambda sets it",
+                |_| true,
+            )?,
             retention: (retention_days > 0).then(|| TimeDelta::days(retention_days)),
             bucket: required("BUCKET", "must name the bucket of the lake")?,
             prefix,
@@ -169,6 +181,23 @@ fn calls_per_second(
     })
 }
 
+fn instant(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+) -> Result<Option<DateTime<Utc>>, ConfigError> {
+    let Some(value) = get(variable) else {
+        return Ok(None);
+    };
+    match DateTime::parse_from_rfc3339(&value) {
+        Ok(instant) => Ok(Some(instant.to_utc())),
+        Err(_) => Err(ConfigError::Wrong {
+            variable,
+            value,
+            rule: "must be an instant by RFC 3339, like 2026-11-23T18:00:00Z",
+        }),
+    }
+}
+
 fn number<T: std::str::FromStr>(
     get: impl Fn(&str) -> Option<String>,
     variable: &'static str,
@@ -202,7 +231,8 @@ mod tests {
             ("AWS_REGION", "us-west-2"),
         ];
         let map: HashMap<_, _> = required.iter().chain(variables).copied().collect();
-        Config::parse(|name| map.get(name).map(|&value| value.to_owned()))
+        let now = "2026-11-24T12:00:00Z".parse().unwrap();
+        Config::parse(|name| map.get(name).map(|&value| value.to_owned()), now)
     }
 
     #[test]
@@ -222,7 +252,7 @@ mod tests {
             (300, None)
         );
         assert_eq!(config.retention, None);
-        assert_eq!(config.sweep_queue_url, config.queue_url);
+        assert_eq!(config.rewrite_before, None);
         assert_eq!(config.confirm_after, TimeDelta::minutes(60));
         assert!(!config.path_style);
     }
@@ -238,6 +268,8 @@ mod tests {
             ("SWEEP_CALLS_PER_SECOND", "-4"),
             ("QUEUE_AT_MOST", "0"),
             ("IGNORE_ENDED_BEFORE", "2026"),
+            ("REWRITE_BEFORE", "yesterday"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256 MB"),
             ("CONFIRM_AFTER_MINUTES", "-1"),
             ("CONFIRM_AFTER_MINUTES", "1.5"),
             ("RETENTION_DAYS", "-1"),
@@ -251,6 +283,17 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn a_rewrite_of_what_is_yet_to_be_written_is_refused() {
+        let parsed = parse(&[("REWRITE_BEFORE", "2026-11-24T12:00:00Z")]).unwrap();
+        let now: DateTime<Utc> = "2026-11-24T12:00:00Z".parse().unwrap();
+        assert_eq!(parsed.rewrite_before, Some(now));
+        let wrong = parse(&[("REWRITE_BEFORE", "2026-11-24T12:00:01Z")]).unwrap_err();
+        let message = wrong.to_string();
+        assert!(message.contains("2026-11-24T12:00:01"), "{message}");
+        assert!(message.contains("must not lie in the future"), "{message}");
     }
 
     #[test]

@@ -27,6 +27,16 @@ impl Deadline {
         }
     }
 
+    /// The same, or an earlier one: that of an invocation that has only `remaining` left.
+    #[must_use]
+    pub fn at_most(&self, remaining: Duration) -> Self {
+        let earlier = Self::after(remaining);
+        Self {
+            prepare_until: self.prepare_until.min(earlier.prepare_until),
+            put_until: self.put_until.min(earlier.put_until),
+        }
+    }
+
     /// Whether it is too late to begin anything.
     #[must_use]
     pub fn has_passed(&self) -> bool {

@@ -76,6 +76,20 @@ pub enum Error {
         source: Option<BoxError>,
     },
 
+    /// The rows of a session take more memory than the function has; nothing was written. Give it more memory.
+    #[error(
+        "{resource}: {rows} participants take more memory than the function's {memory_megabytes} MB leave for rows"
+    )]
+    SessionTooLarge {
+        resource: String,
+        rows: usize,
+        memory_megabytes: usize,
+    },
+
+    /// The code panicked at this place while it worked on one session or sweep. Report it as a bug.
+    #[error("{resource}: the function panicked at {location}")]
+    Panic { resource: String, location: String },
+
     /// The invocation's time ran out before the object was put, or before S3 said that it was.
     #[error("{doing} for {resource}: the invocation's time ran out")]
     OutOfTime {
@@ -96,6 +110,8 @@ impl Error {
             Self::BrokenPagination { .. } => "BrokenPagination",
             Self::LakeWrite { .. } => "LakeWrite",
             Self::QueueSend { .. } => "QueueSend",
+            Self::SessionTooLarge { .. } => "SessionTooLarge",
+            Self::Panic { .. } => "Panic",
             Self::OutOfTime { .. } => "OutOfTime",
         }
     }

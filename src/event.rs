@@ -36,9 +36,12 @@ pub enum Work {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub session: SessionRef,
-    /// When the hint was sent: if IVS no longer knows the session, its file is looked for on that day and the two
-    /// before. A request by hand has none.
+    /// When the session started, if the sender knows: if IVS no longer knows the session, its file is looked for there.
+    pub start_time: Option<DateTime<Utc>>,
+    /// When the hint was sent: a file is looked for on that day and the two before. A request by hand has none.
     pub hinted_at: Option<DateTime<Utc>>,
+    /// Whether nothing but hints asks for it. Then the list of stages may tell that it is live.
+    pub only_hinted: bool,
     /// Files last written before this instant are written anew.
     pub rewrite_before: Option<DateTime<Utc>>,
 }
@@ -50,8 +53,8 @@ pub struct Message {
     pub body: String,
     /// How often it was received, this time included.
     pub receives: u32,
-    /// Whether its queue hands out one message at a time, so that one that comes back holds up the others.
-    pub holds_up_others: bool,
+    /// Whether it comes from a FIFO queue, which is that of sweeps: one that came back would hold up the ticks behind it.
+    pub from_sweeps: bool,
     pub work: Result<Work, Error>,
 }
 
@@ -62,6 +65,8 @@ const DETAIL_TYPES: [&str; 2] = ["IVS Stage Update", "IVS Participant Recording 
 impl Request {
     /// Joins two wishes for the same session: the earliest hint, the latest rewrite.
     pub fn join(&mut self, other: &Self) {
+        self.start_time = self.start_time.or(other.start_time);
+        self.only_hinted &= other.only_hinted;
         self.hinted_at = self.hinted_at.into_iter().chain(other.hinted_at).min();
         self.rewrite_before = self.rewrite_before.max(other.rewrite_before);
     }
@@ -110,7 +115,7 @@ fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Messag
                 id,
                 body: String::new(),
                 receives: 1,
-                holds_up_others: false,
+                from_sweeps: false,
                 work: Err(error),
             });
         }
@@ -131,7 +136,7 @@ fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Messag
         id,
         body,
         receives,
-        holds_up_others: queue.strip_suffix(".fifo").is_some(),
+        from_sweeps: queue.strip_suffix(".fifo").is_some(),
         work,
     })
 }
@@ -141,7 +146,7 @@ fn work(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error>
     if has("source") || has("detail-type") {
         hint(&payload, region).map(Work::Session)
     } else if has("sweep") {
-        sweep(payload, region, now).map(Work::Sweep)
+        sweep(payload, region).map(Work::Sweep)
     } else if has("stage_arn") || has("session_id") {
         by_hand(payload, region, now).map(Work::Session)
     } else {
@@ -187,7 +192,7 @@ fn hint(payload: &Value, region: &str) -> Result<Request, Error> {
             return Err(Error::invalid(member, value, rule));
         }
     }
-    // Member by member, of the few that matter: whatever else the event holds, now or in times to come, is its own affair.
+    // All other members are ignored.
     let text = |pointer: &str| {
         payload
             .pointer(pointer)
@@ -202,7 +207,9 @@ fn hint(payload: &Value, region: &str) -> Result<Request, Error> {
             ("detail.session_id", session_id),
             region,
         )?,
+        start_time: None,
         hinted_at: time.map(|time| time.to_utc()),
+        only_hinted: true,
         rewrite_before: None,
     })
 }
@@ -212,6 +219,7 @@ fn hint(payload: &Value, region: &str) -> Result<Request, Error> {
 struct ByHand {
     stage_arn: Option<String>,
     session_id: Option<String>,
+    session_start_time: Option<String>,
     rewrite_before: Option<String>,
 }
 
@@ -225,13 +233,19 @@ fn by_hand(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Request, 
         .rewrite_before
         .map(|text| past("rewrite_before", &text, now))
         .transpose()?;
+    let start_time = request
+        .session_start_time
+        .map(|text| instant("session_start_time", &text))
+        .transpose()?;
     Ok(Request {
         session: session(
             ("stage_arn", request.stage_arn),
             ("session_id", request.session_id),
             region,
         )?,
+        start_time,
         hinted_at: None,
+        only_hinted: false,
         rewrite_before,
     })
 }
@@ -248,27 +262,24 @@ struct SweepByHand {
 struct SweepOptions {
     stage_arn: Option<String>,
     dry_run: bool,
-    rewrite_before: Option<String>,
     after: Option<String>,
-    left: Option<usize>,
-    left_before: Option<usize>,
 }
 
-fn sweep(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Sweep, Error> {
+fn sweep(payload: Value, region: &str) -> Result<Sweep, Error> {
     let SweepByHand { sweep } = read(
         payload,
         "sweep",
-        "must be {\"sweep\":{}} with at most stage_arn, dry_run, rewrite_before and after",
+        "must be {\"sweep\":{}} with at most stage_arn, dry_run and, in a dry run, after",
     )?;
+    if let Some(after) = sweep.after.as_ref().filter(|_| !sweep.dry_run) {
+        let rule = "must be left out, except in a dry run: a sweep looks at all stages";
+        return Err(Error::invalid("sweep.after", after, rule));
+    }
     let stage = |field, arn: Option<String>| arn.map(|arn| stage(field, &arn, region)).transpose();
-    let instant = |text: String| past("sweep.rewrite_before", &text, now);
     Ok(Sweep {
         stage_arn: stage("sweep.stage_arn", sweep.stage_arn)?,
         dry_run: sweep.dry_run,
-        rewrite_before: sweep.rewrite_before.map(instant).transpose()?,
         after: stage("sweep.after", sweep.after)?,
-        left: sweep.left,
-        left_before: sweep.left_before,
     })
 }
 
@@ -299,16 +310,16 @@ fn stage(field: &str, arn: &str, region: &str) -> Result<StageArn, Error> {
     Ok(stage_arn)
 }
 
+fn instant(field: &str, text: &str) -> Result<DateTime<Utc>, Error> {
+    let time = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
+    time.map_err(|_| {
+        let rule = "must be an instant by RFC 3339, like 2026-11-23T18:00:00Z";
+        Error::invalid(field, text, rule)
+    })
+}
+
 fn past(field: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
-    let time = DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc())
-        .map_err(|_| {
-            Error::invalid(
-                field,
-                text,
-                "must be an instant by RFC 3339, like 2026-11-23T18:00:00Z",
-            )
-        })?;
+    let time = instant(field, text)?;
     if time > now {
         // Every redelivery would find the file too old again.
         return Err(Error::invalid(

@@ -9,7 +9,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_ivsrealtime::Client;
 use aws_sdk_ivsrealtime::config::interceptors::{
     AfterDeserializationInterceptorContextRef, FinalizerInterceptorContextRef,
@@ -33,14 +32,16 @@ use aws_sdk_ivsrealtime::operation::list_stage_sessions::{
 use aws_sdk_ivsrealtime::operation::list_stages::{ListStagesError, ListStagesOutput};
 use aws_sdk_ivsrealtime::primitives::DateTime as SdkDateTime;
 use aws_sdk_ivsrealtime::types::ParticipantSummary;
+use aws_smithy_runtime_api::client::interceptors::context::Error as OperationError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use chrono::{DateTime, Utc};
 use futures::Stream;
 
 use crate::error::Error;
 use crate::pace::{Pace, PacedHttpClient};
 use crate::pages::{Page, follow};
-use crate::patience::Patience;
+use crate::patience::{Patience, Throttles, code, is_throttle, is_time_out};
 use crate::session::{EndedSession, SessionRef, StageArn};
 use crate::table::Participant;
 
@@ -62,6 +63,39 @@ pub struct Ivs {
     client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     pace: Arc<Pace>,
     patience: Patience,
+    spacing: Spacing,
+}
+
+/// The time between two requests of an operation in one invocation. An account has 5 calls a second of each operation, and
+/// invocations that run at once know nothing of each other, so their shares have to add up. By default, in calls a second:
+///
+/// | operation | who may call it at the same time | together |
+/// |---|---|---|
+/// | GetStageSession, ListParticipants | two batches, 2 each | 4 |
+/// | ListStages | two batches, a tick and a dry run, 0.8 each | 3.2 |
+/// | ListStageSessions | a tick, 4, and a dry run, 1 | 5 |
+#[derive(Clone, Copy, Debug)]
+pub struct Spacing {
+    /// `CALLS_PER_SECOND`: of all operations that are not named below.
+    pub calls: Duration,
+    /// `SWEEP_CALLS_PER_SECOND`: of ListStageSessions in a tick.
+    pub tick: Duration,
+}
+
+impl Spacing {
+    /// Further apart: a call tells of a hundred stages.
+    fn list_stages(self) -> Duration {
+        self.calls * 5 / 2
+    }
+
+    /// Four times as far apart as a tick's.
+    fn dry_run(self) -> Duration {
+        self.tick * 4
+    }
+
+    fn longest(self) -> Duration {
+        self.list_stages().max(self.dry_run())
+    }
 }
 
 /// What IVS knows of a session.
@@ -72,10 +106,10 @@ pub enum Found {
     Unknown,
 }
 
-/// A stage as it is listed.
+/// A stage as it is listed, its ARN unchecked: one that is malformed must not hide the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
-    pub arn: StageArn,
+    pub arn: String,
     /// The id of the session that is live, if one is.
     pub active_session_id: Option<String>,
 }
@@ -90,17 +124,11 @@ pub struct ListedSession {
 }
 
 impl Ivs {
-    /// A client that starts each operation at most once in `interval`, but ListStageSessions, which
-    /// only the one sweep calls, once in `sweep_interval`.
+    /// A client whose requests keep this distance.
     #[must_use]
-    pub fn new(
-        config: SdkConfig,
-        http_client: SharedHttpClient,
-        interval: Duration,
-        sweep_interval: Duration,
-    ) -> Self {
-        let own = [(LIST_STAGE_SESSIONS, sweep_interval)];
-        let pace = Arc::new(Pace::new(interval, &own));
+    pub fn new(config: SdkConfig, http_client: SharedHttpClient, spacing: Spacing) -> Self {
+        let pace = Arc::new(Pace::new(spacing.calls, spacing.longest()));
+        pace.space(LIST_STAGES, spacing.list_stages());
         let http_client = PacedHttpClient {
             client: http_client,
             pace: Arc::clone(&pace),
@@ -115,7 +143,19 @@ impl Ivs {
             client: LazyLock::new(Box::new(client)),
             pace,
             patience,
+            spacing,
         }
+    }
+
+    /// Keeps the distance of a tick's ListStageSessions from here on, or that of a dry run's, which may run beside a tick.
+    pub fn begin_sweep(&self, dry_run: bool) {
+        let Spacing { tick, .. } = self.spacing;
+        let interval = if dry_run {
+            self.spacing.dry_run()
+        } else {
+            tick
+        };
+        self.pace.space(LIST_STAGE_SESSIONS, interval);
     }
 
     /// Makes the client, which the first call would.
@@ -215,7 +255,7 @@ impl Ivs {
     /// Lists all stages of the account in this region, page after page.
     ///
     /// # Errors
-    /// As [`Ivs::participants`]; an ARN that is none is [`Error::IvsUnavailable`].
+    /// As [`Ivs::participants`].
     pub fn stages(&self) -> impl Stream<Item = Result<Vec<Stage>, Error>> + '_ {
         const RESOURCE: &str = "the account";
         follow(
@@ -233,18 +273,12 @@ impl Ivs {
                     .send()
                     .await
                     .map_err(|error| self.failure(LIST_STAGES, RESOURCE, error))?;
-                let stages = answer.stages.into_iter().map(|stage| {
-                    let arn = stage.arn.parse().map_err(|rule: crate::session::Rule| {
-                        self.unusable(LIST_STAGES, RESOURCE, format!("arn {:?} {rule}", stage.arn))
-                    })?;
-                    let active_session_id = stage.active_session_id.filter(|id| !id.is_empty());
-                    Ok(Stage {
-                        arn,
-                        active_session_id,
-                    })
+                let stages = answer.stages.into_iter().map(|stage| Stage {
+                    arn: stage.arn,
+                    active_session_id: stage.active_session_id.filter(|id| !id.is_empty()),
                 });
                 Ok(Page {
-                    items: stages.collect::<Result<_, Error>>()?,
+                    items: stages.collect(),
                     next_token: answer.next_token,
                 })
             },
@@ -312,11 +346,11 @@ impl Ivs {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        let code = error.code().unwrap_or_default();
+        let code = error.code();
         let status = error
             .raw_response()
             .map(|response| response.status().as_u16());
-        if matches!(code, "AccessDeniedException" | "AccessDenied") {
+        if matches!(code, Some("AccessDeniedException" | "AccessDenied")) {
             return Error::AccessDenied {
                 operation,
                 resource: resource.to_owned(),
@@ -324,12 +358,9 @@ impl Ivs {
             };
         }
         let refused = status.is_some_and(|status| (300..500).contains(&status));
-        if refused && !THROTTLING_ERRORS.contains(&code) && !TRANSIENT_ERRORS.contains(&code) {
-            let code = if code.is_empty() {
-                format!("HTTP {}", status.unwrap_or(0))
-            } else {
-                code.to_owned()
-            };
+        if refused && !is_throttle(code, status) && !is_time_out(code, status) {
+            let without_code = || format!("HTTP {}", status.unwrap_or(0));
+            let code = code.map_or_else(without_code, str::to_owned);
             let message = message(&error).unwrap_or_else(|| "no message".to_owned());
             return Error::IvsRejected {
                 operation,
@@ -409,6 +440,7 @@ fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder 
                 .token_bucket(TokenBucket::unlimited())
                 .build(),
         )
+        .retry_classifier(Throttles(code_of))
         .retry_classifier(patience.clone())
         .interceptor(Watch {
             pace: Arc::clone(pace),
@@ -469,37 +501,29 @@ impl Intercept for Watch {
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let status = context
+            .response()
+            .map(|response| response.status().as_u16());
         let error = context.output_or_error().and_then(Result::err);
-        let Some(error) = error.and_then(|error| error.as_operation_error()) else {
-            return Ok(());
-        };
-        let code_of_get = error
-            .downcast_ref::<GetStageSessionError>()
-            .and_then(ProvideErrorMetadata::code);
-        let code_of_list = error
-            .downcast_ref::<ListParticipantsError>()
-            .and_then(ProvideErrorMetadata::code);
-        let code_of_stages = error
-            .downcast_ref::<ListStagesError>()
-            .and_then(ProvideErrorMetadata::code);
-        let code_of_sessions = error
-            .downcast_ref::<ListStageSessionsError>()
-            .and_then(ProvideErrorMetadata::code);
-        for (operation, code) in [
-            (GET_STAGE_SESSION, code_of_get),
-            (LIST_PARTICIPANTS, code_of_list),
-            (LIST_STAGES, code_of_stages),
-            (LIST_STAGE_SESSIONS, code_of_sessions),
-        ] {
-            if code.is_some_and(|code| THROTTLING_ERRORS.contains(&code)) {
-                tracing::info!(throttled = operation, "{operation} was throttled");
-                self.pace.give_way(operation);
-            }
+        let code = error
+            .and_then(|error| error.as_operation_error())
+            .and_then(code_of);
+        if error.is_some() && is_throttle(code, status) {
+            let operation = config.load::<Metadata>().map_or("", Metadata::name);
+            tracing::info!(throttled = operation, "{operation} was throttled");
+            self.pace.give_way(operation);
         }
         Ok(())
     }
+}
+
+fn code_of(error: &OperationError) -> Option<&str> {
+    code::<GetStageSessionError>(error)
+        .or_else(|| code::<ListParticipantsError>(error))
+        .or_else(|| code::<ListStagesError>(error))
+        .or_else(|| code::<ListStageSessionsError>(error))
 }
 
 /// Whether a JSON text has a member with this name, in its quotes, whose value begins like this.
@@ -545,7 +569,11 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn answered(mode: RuleMode, rules: &[Rule]) -> Ivs {
-        let pace = Arc::new(Pace::new(Duration::from_millis(500), &[]));
+        let spacing = Spacing {
+            calls: Duration::from_millis(500),
+            tick: Duration::from_millis(250),
+        };
+        let pace = Arc::new(Pace::new(spacing.calls, spacing.longest()));
         let patience = Patience::default();
         let mut answers = MockResponseInterceptor::new().rule_mode(mode);
         for rule in rules {
@@ -562,6 +590,7 @@ pub(crate) mod tests {
             client: LazyLock::new(Box::new(|| Client::from_conf(config))),
             pace,
             patience,
+            spacing,
         }
     }
 
@@ -733,6 +762,10 @@ pub(crate) mod tests {
             .http_response(|| http(400, "ThrottlingException", "{}"))
             .http_response(|| http(500, "InternalServerException", "{}"))
             .http_response(move || plain(503, "<html>busy</html>"))
+            .http_response(move || plain(429, "<html>too many</html>"))
+            .http_response(move || plain(429, "{}"))
+            .http_response(move || plain(408, "<html>too slow</html>"))
+            .http_response(move || plain(408, "{}"))
             .http_response(move || plain(200, r#"{"participants":[{"participantId":"a"#))
             .http_response(move || plain(200, r#"{"participants":[null]}"#))
             .http_response(move || plain(200, ""))
@@ -744,23 +777,57 @@ pub(crate) mod tests {
             list(&ivs(std::slice::from_ref(&rule))).await.unwrap(),
             ["a"]
         );
-        assert_eq!(rule.num_calls(), 10);
+        assert_eq!(rule.num_calls(), 14);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_throttle_makes_its_operation_give_way() {
-        let rule = mock!(Client::list_participants)
-            .sequence()
-            .http_response(|| http(429, "ThrottlingException", "{}"))
-            .output(|| page(None, &["a"]))
-            .build();
-        let ivs = ivs(&[rule]);
-        list(&ivs).await.unwrap();
-        assert_eq!(ivs.pace.interval(LIST_PARTICIPANTS), Duration::from_secs(1));
-        assert_eq!(
-            ivs.pace.interval(GET_STAGE_SESSION),
-            Duration::from_millis(500)
-        );
+        let with_code = || http(429, "ThrottlingException", "{}");
+        let without =
+            || HttpResponse::new(429.try_into().unwrap(), SdkBody::from("<html>no</html>"));
+        for throttle in [with_code as fn() -> HttpResponse, without] {
+            let rule = mock!(Client::list_participants)
+                .sequence()
+                .http_response(throttle)
+                .output(|| page(None, &["a"]))
+                .build();
+            let ivs = ivs(&[rule]);
+            list(&ivs).await.unwrap();
+            assert_eq!(ivs.pace.interval(LIST_PARTICIPANTS), Duration::from_secs(1));
+            assert_eq!(
+                ivs.pace.interval(GET_STAGE_SESSION),
+                Duration::from_millis(500)
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lasting_throttles_without_a_code_are_no_refusal() {
+        for status in [429, 408] {
+            let plain = move || HttpResponse::new(status.try_into().unwrap(), SdkBody::from("{}"));
+            let rule = mock!(Client::list_participants).then_http_response(plain);
+            let error = list(&answered(RuleMode::MatchAny, &[rule]))
+                .await
+                .unwrap_err();
+            assert_eq!(error.error_type(), "IvsUnavailable", "{status}");
+        }
+    }
+
+    #[test]
+    fn what_runs_at_once_stays_within_the_quota_of_5_a_second() {
+        let spacing = Spacing {
+            calls: Duration::from_millis(500),
+            tick: Duration::from_millis(250),
+        };
+        let a_second = |interval: Duration| 1.0 / interval.as_secs_f64();
+        let (batches, a_tick, a_dry_run) = (2.0, 1.0, 1.0);
+        let of_each = [
+            batches * a_second(spacing.calls),
+            (batches + a_tick + a_dry_run) * a_second(spacing.list_stages()),
+            a_second(spacing.tick) + a_second(spacing.dry_run()),
+        ];
+        let tenths = of_each.map(|calls| format!("{calls:.1}"));
+        assert_eq!(tenths, ["4.0", "3.2", "5.0"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>). What an object holds is not known
 //! here.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -16,11 +16,17 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, SharedHttpClient};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::head_object::HeadObjectError;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Error;
+use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::DateTime as SdkDateTime;
+use aws_smithy_runtime_api::client::interceptors::context::Error as OperationError;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::error::{BoxError, Error};
+use crate::patience::{Throttles, code};
 use crate::session::SessionRef;
 
 /// How often a body that breaks off is asked for.
@@ -38,6 +44,7 @@ const SCHEMA_VERSION: &str = "schema-version";
 const PARTICIPANTS: &str = "participants";
 /// The folder of the markers, beside those of the tables.
 const FAILED: &str = "failed";
+const EXTENSION: &str = ".parquet";
 
 /// The bucket, and the prefix before all tables.
 #[derive(Debug)]
@@ -113,6 +120,7 @@ impl Lake {
                 .http_client(http_client)
                 .force_path_style(path_style)
                 .retry_config(RetryConfig::standard().with_max_attempts(5))
+                .retry_classifier(Throttles(code_of))
                 .timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(Duration::from_secs(3))
@@ -137,8 +145,8 @@ impl Lake {
     #[must_use]
     pub fn key(&self, table: &str, day: NaiveDate, session: &SessionRef) -> String {
         let Self { prefix, .. } = self;
-        let (stage_id, session_id) = (session.stage_arn.stage_id(), &session.session_id);
-        format!("{prefix}{table}/dt={day}/{stage_id}_{session_id}.parquet")
+        let stem = session.file_stem();
+        format!("{prefix}{table}/dt={day}/{stem}{EXTENSION}")
     }
 
     /// Looks whether an object is there.
@@ -240,93 +248,77 @@ impl Lake {
         }
     }
 
-    /// When each of these objects was last written, if it is there. They are looked for in one listing, from the first
-    /// key to the last; nothing is kept of what lies between.
+    /// When each session's object in a table was last written, by [`SessionRef::file_stem`]: of those that `wanted` names,
+    /// on this day and all later ones, whichever day an object lies under.
     ///
     /// # Errors
     /// As [`Lake::look`], but of a bucket.
-    pub async fn list(
+    pub async fn written(
         &self,
-        keys: BTreeSet<String>,
+        table: &str,
+        from: NaiveDate,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+        let folder = format!("{}{table}/", self.prefix);
+        self.list(&folder, &format!("{folder}dt={from}/"), wanted)
+            .await
+    }
+
+    /// When the failure marker of each session that `wanted` names was last written, by [`SessionRef::file_stem`].
+    ///
+    /// # Errors
+    /// As [`Lake::written`].
+    pub async fn failed(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+        let folder = format!("{}{FAILED}/", self.prefix);
+        self.list(&folder, &folder, wanted).await
+    }
+
+    async fn list(
+        &self,
+        folder: &str,
+        start_after: &str,
+        wanted: impl Fn(&str) -> bool,
     ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
         const OPERATION: &str = "ListObjectsV2";
+        let fault = |fault: &str| self.fault(OPERATION, folder, fault, None);
         let mut written = HashMap::new();
-        let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
-            return Ok(written);
-        };
-        let folder = |key: &str| {
-            key.rsplit_once('/')
-                .map_or(String::new(), |(folder, _)| format!("{folder}/"))
-        };
-        // All keys of a listing have the table's folder in common, and begin behind the folder of the first.
-        let prefix: String = first
-            .chars()
-            .zip(last.chars())
-            .take_while(|(a, b)| a == b)
-            .map(|(a, _)| a)
-            .collect();
-        let (prefix, start_after) = (folder(&prefix), folder(first));
         let mut token: Option<String> = None;
         loop {
-            let request = self
-                .client
-                .list_objects_v2()
-                .bucket(&self.bucket)
-                .prefix(&prefix);
-            let request = request
-                .start_after(&start_after)
-                .set_continuation_token(token.clone());
-            let answer = request
-                .send()
-                .await
-                .map_err(|error| self.failure(OPERATION, &prefix, error))?;
-            let mut behind = false;
+            let request = self.client.list_objects_v2().bucket(&self.bucket);
+            let request = request.prefix(folder).start_after(start_after);
+            let answer = request.set_continuation_token(token.clone()).send().await;
+            let answer = answer.map_err(|error| self.failure(OPERATION, folder, error))?;
             for object in answer.contents.unwrap_or_default() {
-                let missing = || {
-                    self.fault(
-                        OPERATION,
-                        &prefix,
-                        "an object has no key or no LastModified",
-                        None,
-                    )
-                };
-                let key = object.key.ok_or_else(missing)?;
-                let last_modified = object.last_modified.and_then(utc).ok_or_else(missing)?;
-                behind |= key > *last;
-                if keys.contains(&key) {
-                    written.insert(key, last_modified);
+                let key = object.key.ok_or_else(|| fault("an object has no key"))?;
+                let last_modified = object.last_modified.and_then(utc);
+                let last_modified =
+                    last_modified.ok_or_else(|| fault("an object has no LastModified"))?;
+                let name = key.rsplit('/').next().unwrap_or_default();
+                let stem = name.strip_suffix(EXTENSION).unwrap_or(name);
+                if wanted(stem) {
+                    let latest = written.entry(stem.to_owned()).or_insert(last_modified);
+                    *latest = last_modified.max(*latest);
                 }
             }
-            if behind || !answer.is_truncated.unwrap_or(false) {
+            if !answer.is_truncated.unwrap_or(false) {
                 return Ok(written);
             }
             // A list cut short would send every session behind the cut into the queue again.
             let next = answer
                 .next_continuation_token
                 .filter(|next| token.as_ref() != Some(next));
-            token = Some(next.ok_or_else(|| {
-                self.fault(
-                    OPERATION,
-                    &prefix,
-                    "a truncated list has no next token",
-                    None,
-                )
-            })?);
+            token = Some(next.ok_or_else(|| fault("a truncated list has no next token"))?);
         }
     }
 
-    /// The key of the marker of a session that failed.
-    #[must_use]
-    pub fn failed_key(&self, session: &SessionRef) -> String {
-        format!(
-            "{}{FAILED}/{}_{}",
-            self.prefix,
-            session.stage_arn.stage_id(),
-            session.session_id
-        )
+    fn failed_key(&self, session: &SessionRef) -> String {
+        format!("{}{FAILED}/{}", self.prefix, session.file_stem())
     }
 
-    /// Puts the marker of a session that failed, or writes it anew. Of two at once one is enough.
+    /// Puts the failure marker of a session, or writes it again. Of two at once one is enough.
     ///
     /// # Errors
     /// As [`Lake::put`].
@@ -341,6 +333,15 @@ impl Lake {
         };
         self.put(&key, file, over.as_deref()).await?;
         Ok(())
+    }
+
+    /// Reads the failure marker of a session, if there is one.
+    ///
+    /// # Errors
+    /// As [`Lake::look`].
+    pub async fn read_failed(&self, session: &SessionRef) -> Result<Option<Bytes>, Error> {
+        let object = self.read(&self.failed_key(session)).await?;
+        Ok(object.map(|object| object.bytes))
     }
 
     /// An error of this lake that is not S3's.
@@ -382,6 +383,13 @@ impl Lake {
         };
         self.fault(operation, key, &fault, Some(Box::new(error)))
     }
+}
+
+fn code_of(error: &OperationError) -> Option<&str> {
+    code::<GetObjectError>(error)
+        .or_else(|| code::<PutObjectError>(error))
+        .or_else(|| code::<HeadObjectError>(error))
+        .or_else(|| code::<ListObjectsV2Error>(error))
 }
 
 fn status<E>(error: &SdkError<E>) -> Option<u16> {

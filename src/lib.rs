@@ -6,7 +6,7 @@
 //! Lambda ─► main ─► handle ─► event      a payload becomes sessions to look at, or a sweep
 //!                     │
 //!                     ├─ a sweep ─► sweep   ended sessions that the lake lacks ─► queue, from where they come as a batch
-//!                     ├─ a batch ─► batch   each session once, each message answered for itself
+//!                     ├─ a batch ─► batch   each session once, each message answered for itself, each panic contained
 //!                     └─ a session ─► reconcile
 //!                          1. ivs    GetStageSession: live or unknown? done
 //!                          2. lake   is its object there, and final? done
@@ -16,11 +16,11 @@
 //! ```
 //!
 //! Limits: a session is listed within one invocation (`deadline`), at `CALLS_PER_SECOND` × 100 participants a second,
-//! and its rows are held in memory.
+//! and its rows are held in memory; one that is too large for either fails by name.
 //!
 //! On failure: nothing is written, and the [`error::Error`] reaches whoever delivered the payload. Of a batch, the
 //! messages that failed are named in the answer and come again; after the queue's last try they lie in the dead-letter
-//! queue.
+//! queue. A tick that fails is logged; the next tick tries again.
 
 pub mod session;
 
@@ -31,6 +31,8 @@ pub mod batch;
 pub mod reconcile;
 
 pub mod sweep;
+
+pub mod bulkhead;
 
 pub mod deadline;
 
@@ -72,11 +74,12 @@ use tracing::error;
 use webpki::anchor_from_trusted_cert;
 
 use crate::batch::Batch;
+use crate::bulkhead::contain;
 use crate::config::{Config, ConfigError, interval};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Payload, Work};
-use crate::ivs::Ivs;
+use crate::ivs::{Ivs, Spacing};
 use crate::lake::Lake;
 use crate::queue::Queue;
 use crate::reconcile::Reconciler;
@@ -163,16 +166,11 @@ impl Attendance {
             sdk.build()
         };
         let endpoints = config.endpoints;
-        let pace = (
-            interval(config.calls_per_second),
-            interval(config.sweep_calls_per_second),
-        );
-        let ivs = Arc::new(Ivs::new(
-            sdk(endpoints.ivs),
-            http_client.clone(),
-            pace.0,
-            pace.1,
-        ));
+        let spacing = Spacing {
+            calls: interval(config.calls_per_second),
+            tick: interval(config.sweep_calls_per_second),
+        };
+        let ivs = Arc::new(Ivs::new(sdk(endpoints.ivs), http_client.clone(), spacing));
         let (bucket, prefix) = (config.bucket, config.prefix);
         let lake = Arc::new(Lake::new(
             sdk(endpoints.s3),
@@ -191,22 +189,22 @@ impl Attendance {
             early_ivs.prepare();
             early_lake.prepare();
         });
-        let sweeps = work.at(config.sweep_queue_url);
         let confirm_after = config.confirm_after;
         let reconciler = Reconciler {
             ivs: Arc::clone(&ivs),
             lake: Arc::clone(&lake),
             confirm_after,
+            memory_megabytes: config.memory_megabytes,
         };
         let sweeper = Sweeper {
             ivs,
             lake,
             work: work.clone(),
-            sweeps,
             confirm_after,
             queue_at_most: config.queue_at_most,
             ignore_ended_before: config.ignore_ended_before,
             retention: config.retention,
+            rewrite_before: config.rewrite_before,
         };
         Ok(Self {
             reconciler,
@@ -223,23 +221,8 @@ impl Attendance {
     /// Of a single request any [`Error`]; of a batch only what makes it no batch at all.
     pub async fn handle(&self, payload: Value, end_of_time: SystemTime) -> Result<Value, Error> {
         let deadline = &Deadline::after(remaining(end_of_time, now().into()));
-        let work = event::parse(payload, &self.region, now());
         // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
-        let answer = match work {
-            Ok(Payload::Batch(messages)) => {
-                return Ok(Box::pin(self.batch(deadline).run(messages)).await);
-            }
-            Ok(Payload::One(Work::Session(request))) => {
-                let reconciled = self.reconciler.reconcile(&request, false, now(), deadline);
-                Box::pin(reconciled).await.map(json)
-            }
-            Ok(Payload::One(Work::Sweep(sweep))) => {
-                Box::pin(self.sweeper.sweep(&sweep, now(), deadline))
-                    .await
-                    .map(json)
-            }
-            Err(error) => Err(error),
-        };
+        let answer = contain("the invocation", Box::pin(self.answer(payload, deadline))).await;
         answer.inspect_err(|failure| {
             error!(
                 error_type = failure.error_type(),
@@ -247,6 +230,22 @@ impl Attendance {
                 "the request failed"
             );
         })
+    }
+
+    async fn answer(&self, payload: Value, deadline: &Deadline) -> Result<Value, Error> {
+        match event::parse(payload, &self.region, now())? {
+            Payload::Batch(messages) => Ok(self.batch(deadline).run(messages).await),
+            Payload::One(Work::Session(mut request)) => {
+                let reconciled = self
+                    .reconciler
+                    .reconcile(&mut request, false, now(), deadline);
+                reconciled.await.map(json)
+            }
+            Payload::One(Work::Sweep(sweep)) => {
+                let swept = self.sweeper.sweep(&sweep, now(), deadline);
+                swept.await.map(json)
+            }
+        }
     }
 
     fn batch<'a>(&'a self, deadline: &'a Deadline) -> Batch<'a> {
@@ -281,12 +280,13 @@ fn json(report: impl Serialize) -> Value {
     serde_json::to_value(report).unwrap_or_default()
 }
 
-/// The time now: read here, once for each session or sweep, and handed down as a value.
+/// The time now: read here, once at the start and once for each session or sweep, and handed down as a value.
+#[must_use]
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where the clock is read"
 )]
-fn now() -> DateTime<Utc> {
+pub fn now() -> DateTime<Utc> {
     SystemTime::now().into()
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use ivs_attendance::Attendance;
+use ivs_attendance::bulkhead::watch_for_panics;
 use ivs_attendance::config::{Config, ConfigError};
+use ivs_attendance::{Attendance, now};
 use lambda_runtime::{Diagnostic, LambdaEvent, run, service_fn};
 use serde_json::Value;
 use tracing::error;
@@ -19,11 +20,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     )]
     let lookup = |variable: &str| std::env::var(variable).ok();
     start_logging(lookup);
-    std::panic::set_hook(Box::new(
-        |panic| error!(error_type = "Panic", error = %panic, "the function panicked"),
-    ));
+    watch_for_panics();
     let cannot_start = |wrong: &ConfigError| error!(error_type = "InvalidSettings", error = %wrong, "the function cannot start");
-    let config = Config::parse(lookup).inspect_err(cannot_start)?;
+    let config = Config::parse(lookup, now()).inspect_err(cannot_start)?;
     let attendance = Attendance::connect(config).inspect_err(cannot_start)?;
     let attendance = Arc::new(attendance);
     run(service_fn(move |event: LambdaEvent<Value>| {

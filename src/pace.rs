@@ -28,7 +28,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
-    own_intervals: HashMap<String, Duration>,
+    longest: Duration,
     operations: Mutex<HashMap<String, Slots>>,
     calls: AtomicU64,
 }
@@ -37,21 +37,28 @@ pub struct Pace {
 struct Slots {
     next: Instant,
     interval: Duration,
+    /// What the interval comes back to after a throttle.
+    set: Duration,
 }
 
 impl Pace {
-    /// A pace that lets an operation start at most once in `interval`, or in its own where it has one.
+    /// A pace that lets an operation start at most once in `interval`. No operation will be set to more than `longest`.
     #[must_use]
-    pub fn new(interval: Duration, own: &[(&str, Duration)]) -> Self {
-        let own_intervals = own
-            .iter()
-            .map(|&(operation, interval)| (operation.to_owned(), interval));
+    pub fn new(interval: Duration, longest: Duration) -> Self {
         Self {
             interval,
-            own_intervals: own_intervals.collect(),
+            longest: longest.max(interval).max(LONGEST_INTERVAL),
             operations: Mutex::default(),
             calls: AtomicU64::new(0),
         }
+    }
+
+    /// Lets an operation start at most once in an interval of its own, from here on.
+    pub fn space(&self, operation: &str, interval: Duration) {
+        self.with(operation, |slots| {
+            slots.set = interval;
+            slots.interval = interval;
+        });
     }
 
     /// The requests let through so far.
@@ -63,21 +70,15 @@ impl Pace {
     /// The longest that a call can be made to wait behind the one before.
     #[must_use]
     pub fn longest_interval(&self) -> Duration {
-        let set = self
-            .own_intervals
-            .values()
-            .copied()
-            .max()
-            .max(Some(self.interval));
-        set.unwrap_or_default().max(LONGEST_INTERVAL)
+        self.longest
     }
 
     /// Gives way after a throttle: doubles the interval of `operation`, up to 5 s. From then on each call brings it a
     /// tenth closer to the pace that was set.
     pub fn give_way(&self, operation: &str) {
-        let set = self.interval_set(operation);
         self.with(operation, |slots| {
-            slots.interval = (slots.interval * 2).clamp(set, LONGEST_INTERVAL.max(set));
+            let longest = LONGEST_INTERVAL.max(slots.set);
+            slots.interval = (slots.interval * 2).clamp(slots.set, longest);
             slots.next = slots.next.max(Instant::now() + slots.interval);
         });
     }
@@ -89,12 +90,11 @@ impl Pace {
     }
 
     async fn turn(&self, operation: &str) {
-        let set = self.interval_set(operation);
         let now = Instant::now();
         let turn = self.with(operation, |slots| {
             let turn = slots.next.max(now);
             slots.next = turn + slots.interval;
-            slots.interval = slots.interval.mul_f64(0.9).max(set);
+            slots.interval = slots.interval.mul_f64(0.9).max(slots.set);
             turn
         });
         // The timer counts milliseconds, and would keep even a turn that has come waiting for the next one.
@@ -104,15 +104,7 @@ impl Pace {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn interval_set(&self, operation: &str) -> Duration {
-        self.own_intervals
-            .get(operation)
-            .copied()
-            .unwrap_or(self.interval)
-    }
-
     fn with<T>(&self, operation: &str, change: impl FnOnce(&mut Slots) -> T) -> T {
-        let interval = self.interval_set(operation);
         let mut operations = self
             .operations
             .lock()
@@ -120,7 +112,8 @@ impl Pace {
         let slots = operations.entry(operation.to_owned());
         change(slots.or_insert_with(|| Slots {
             next: Instant::now(),
-            interval,
+            interval: self.interval,
+            set: self.interval,
         }))
     }
 }
@@ -199,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_operation_starts_once_an_interval() {
-        let pace = Pace::new(Duration::from_millis(500), &[]);
+        let pace = Pace::new(Duration::from_millis(500), Duration::ZERO);
         assert_eq!(
             millis_of_turns(&pace, "ListParticipants", 3).await,
             [0, 500, 1000]
@@ -210,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_throttle_slows_its_operation_which_climbs_back() {
-        let pace = Pace::new(Duration::from_millis(500), &[]);
+        let pace = Pace::new(Duration::from_millis(500), Duration::ZERO);
         pace.turn("ListParticipants").await;
         pace.give_way("ListParticipants");
         let slow = millis_of_turns(&pace, "ListParticipants", 20).await;
@@ -229,7 +222,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn throttles_without_end_leave_a_call_every_five_seconds() {
-        let pace = Pace::new(Duration::from_millis(500), &[]);
+        let pace = Pace::new(Duration::from_millis(500), Duration::ZERO);
         for _ in 0..40 {
             pace.give_way("ListParticipants");
         }

@@ -14,14 +14,15 @@ use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::config::{Builder, SharedHttpClient};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
+use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchError;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
-use chrono::{DateTime, Utc};
-use futures::stream::{self, TryStreamExt};
+use aws_smithy_runtime_api::client::interceptors::context::Error as OperationError;
+use futures::stream::{self, StreamExt};
 
 use crate::error::{BoxError, Error};
+use crate::patience::{Throttles, code, is_throttle};
 
-/// The one message group of a FIFO queue of sweeps: a group's messages are handed out one at a time.
-pub const SWEEP_GROUP: &str = "sweep";
 /// The API's limit.
 const ENTRIES_PER_CALL: usize = 10;
 /// Calls under way at once: SQS has no quota of its own that a sweep could reach.
@@ -29,11 +30,12 @@ const CALLS_AT_ONCE: usize = 4;
 /// How often the entries that a call left out are sent again.
 const MOST_ROUNDS: usize = 4;
 
-const VISIBLE: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessages;
-const IN_FLIGHT: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
-const DELAYED: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+const COUNTS: [QueueAttributeName; 3] = [
+    QueueAttributeName::ApproximateNumberOfMessages,
+    QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+];
 
-const SEND_MESSAGE: &str = "SendMessage";
 const SEND_MESSAGE_BATCH: &str = "SendMessageBatch";
 const GET_QUEUE_ATTRIBUTES: &str = "GetQueueAttributes";
 
@@ -45,6 +47,13 @@ pub struct Queue {
     url: String,
 }
 
+/// Messages that may not have been sent, and why.
+#[derive(Debug)]
+pub struct Unsent {
+    pub error: Error,
+    pub bodies: Vec<String>,
+}
+
 impl Queue {
     /// The queue at `url`.
     #[must_use]
@@ -53,6 +62,7 @@ impl Queue {
             let config = Builder::from(&config)
                 .http_client(http_client)
                 .retry_config(RetryConfig::standard().with_max_attempts(5))
+                .retry_classifier(Throttles(code_of))
                 .timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(Duration::from_secs(3))
@@ -67,41 +77,20 @@ impl Queue {
         }
     }
 
-    /// The queue at another `url`, by the same client.
-    #[must_use]
-    pub fn at(&self, url: String) -> Self {
-        Self {
-            url,
-            ..self.clone()
-        }
-    }
-
-    /// The messages that wait or are being worked on, as SQS counts them: the visible ones and those in flight. The
-    /// counts lag.
+    /// The messages that wait or are being worked on, as SQS counts them: visible, delayed and in flight. The counts lag
+    /// by a minute and more.
     ///
     /// # Errors
     /// [`Error::AccessDenied`] or [`Error::QueueSend`].
     pub async fn depth(&self) -> Result<usize, Error> {
-        self.count([VISIBLE, IN_FLIGHT]).await
-    }
-
-    /// The messages behind the one that is being worked on: the visible ones and those delayed. The counts lag.
-    ///
-    /// # Errors
-    /// As [`Queue::depth`].
-    pub async fn waiting(&self) -> Result<usize, Error> {
-        self.count([VISIBLE, DELAYED]).await
-    }
-
-    async fn count(&self, names: [QueueAttributeName; 2]) -> Result<usize, Error> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request
-            .set_attribute_names(Some(names.to_vec()))
+            .set_attribute_names(Some(COUNTS.to_vec()))
             .send()
             .await;
         let answer = answer.map_err(|error| self.failure(GET_QUEUE_ATTRIBUTES, error))?;
         let attributes = answer.attributes.unwrap_or_default();
-        names.iter().try_fold(0, |sum, name| {
+        COUNTS.iter().try_fold(0, |sum, name| {
             let count = attributes
                 .get(name)
                 .and_then(|count| count.parse::<usize>().ok());
@@ -116,21 +105,30 @@ impl Queue {
         })
     }
 
-    /// Sends messages to a standard queue, without its delay.
+    /// Sends messages, without the queue's delay. A call that fails does not keep back the messages of the others.
     ///
     /// # Errors
-    /// As [`Queue::depth`]; some of the messages may have been sent.
-    pub async fn send(&self, bodies: Vec<String>) -> Result<(), Error> {
-        let chunks = bodies
+    /// As [`Queue::depth`], with the messages that may not have been sent.
+    pub async fn send(&self, bodies: Vec<String>) -> Result<(), Unsent> {
+        let calls: Vec<_> = bodies
             .chunks(ENTRIES_PER_CALL)
-            .map(<[String]>::to_vec)
-            .collect::<Vec<_>>();
-        stream::iter(chunks.into_iter().map(Ok))
-            .try_for_each_concurrent(CALLS_AT_ONCE, |chunk| self.send_chunk(chunk))
-            .await
+            .map(|chunk| self.send_chunk(chunk.to_vec()))
+            .collect();
+        let failed: Vec<_> = stream::iter(calls)
+            .buffer_unordered(CALLS_AT_ONCE)
+            .filter_map(|sent| async { sent.err() })
+            .collect()
+            .await;
+        failed
+            .into_iter()
+            .reduce(|mut first, next| {
+                first.bodies.extend(next.bodies);
+                first
+            })
+            .map_or(Ok(()), Err)
     }
 
-    async fn send_chunk(&self, mut bodies: Vec<String>) -> Result<(), Error> {
+    async fn send_chunk(&self, mut bodies: Vec<String>) -> Result<(), Unsent> {
         let mut left_out = String::new();
         for _ in 0..MOST_ROUNDS {
             let entries = bodies.iter().enumerate().map(|(index, body)| {
@@ -140,18 +138,22 @@ impl Queue {
                     .delay_seconds(0)
                     .build()
             });
-            let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| {
-                self.fault(
-                    SEND_MESSAGE_BATCH,
-                    "an entry could not be built",
-                    Some(error.into()),
-                )
-            })?;
+            let entries = match entries.collect::<Result<Vec<_>, _>>() {
+                Ok(entries) => entries,
+                Err(error) => {
+                    let fault = "an entry could not be built";
+                    let error = self.fault(SEND_MESSAGE_BATCH, fault, Some(error.into()));
+                    return Err(Unsent { error, bodies });
+                }
+            };
             let request = self.client.send_message_batch().queue_url(&self.url);
-            let answer = request.set_entries(Some(entries)).send().await;
-            let failed = answer
-                .map_err(|error| self.failure(SEND_MESSAGE_BATCH, error))?
-                .failed;
+            let failed = match request.set_entries(Some(entries)).send().await {
+                Ok(answer) => answer.failed,
+                Err(error) => {
+                    let error = self.failure(SEND_MESSAGE_BATCH, error);
+                    return Err(Unsent { error, bodies });
+                }
+            };
             let Some(first) = failed.first() else {
                 return Ok(());
             };
@@ -169,40 +171,8 @@ impl Queue {
             "{} messages were left out {MOST_ROUNDS} times with {left_out}",
             bodies.len()
         );
-        Err(self.fault(SEND_MESSAGE_BATCH, &fault, None))
-    }
-
-    /// Sends one message to a FIFO queue, in its one group, so that one sweep runs at a time; to a standard queue
-    /// without its delay.
-    ///
-    /// # Errors
-    /// As [`Queue::depth`].
-    pub async fn send_sweep(&self, body: String, now: DateTime<Utc>) -> Result<(), Error> {
-        let request = self
-            .client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(body);
-        let request = if self.is_fifo() {
-            // By its content alone, a message would be lost if the round before came to the same stage within 5 minutes.
-            let id = now.timestamp_micros().to_string();
-            request
-                .message_group_id(SWEEP_GROUP)
-                .message_deduplication_id(id)
-        } else {
-            request.delay_seconds(0)
-        };
-        request
-            .send()
-            .await
-            .map_err(|error| self.failure(SEND_MESSAGE, error))?;
-        Ok(())
-    }
-
-    /// Whether it hands out one message of a group at a time: by the suffix that SQS demands, in lower case.
-    #[must_use]
-    pub fn is_fifo(&self) -> bool {
-        self.url.strip_suffix(".fifo").is_some()
+        let error = self.fault(SEND_MESSAGE_BATCH, &fault, None);
+        Err(Unsent { error, bodies })
     }
 
     fn failure<E>(&self, operation: &'static str, error: SdkError<E>) -> Error
@@ -215,7 +185,8 @@ impl Queue {
         let denied = error
             .code()
             .is_some_and(|code| code.contains("AccessDenied"));
-        if denied || status == Some(403) {
+        // SQS answers some throttles with 403.
+        if denied || status == Some(403) && !is_throttle(error.code(), status) {
             return Error::AccessDenied {
                 operation,
                 resource: self.url.clone(),
@@ -237,4 +208,8 @@ impl Queue {
             source,
         }
     }
+}
+
+fn code_of(error: &OperationError) -> Option<&str> {
+    code::<SendMessageBatchError>(error).or_else(|| code::<GetQueueAttributesError>(error))
 }

@@ -6,12 +6,14 @@
 //! exported, and a session is listed at most twice: soon after its end, and once more `confirm_after` later, because
 //! nothing documents when the list of an ended session is complete.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
+use serde_json::Value;
 use tracing::info;
 
 use crate::deadline::Deadline;
@@ -20,10 +22,17 @@ use crate::event::Request;
 use crate::ivs::{Found, Ivs};
 use crate::lake::{File, Lake, Object, Put};
 use crate::session::{EndedSession, SessionRef};
-use crate::table::{PARTICIPANTS, Participant, SCHEMA_VERSION, Stored};
+use crate::table::{PARTICIPANTS, Participant, SCHEMA_VERSION, Stored, TooLarge};
 
 /// A race for one object is lost at most so often before the session goes back to the queue.
 const MOST_PUTS: usize = 5;
+
+/// What the process takes beside the rows of a session, at most.
+const OVERHEAD_MEGABYTES: usize = 24;
+
+/// The id of a session that makes a debug build panic.
+#[cfg(debug_assertions)]
+const PANICS: &str = "st-PanicsInDebug";
 
 /// The pause after a lost race, doubled each time.
 const AFTER_A_RACE: Duration = Duration::from_millis(50);
@@ -34,6 +43,8 @@ pub struct Reconciler {
     pub ivs: Arc<Ivs>,
     pub lake: Arc<Lake>,
     pub confirm_after: TimeDelta,
+    /// The function's memory, which bounds the rows of a session.
+    pub memory_megabytes: usize,
 }
 
 /// What became of a session. Everything else is an [`Error`].
@@ -80,13 +91,13 @@ struct Done {
 
 impl Reconciler {
     /// Reconciles one session as of `now`, before `deadline`, and logs one line about it. A session that is
-    /// `known_live`, by the list of stages, is not asked for again.
+    /// `known_live`, by the list of stages, is not asked for again. What IVS says of its start is kept in the request.
     ///
     /// # Errors
     /// Any [`Error`] but `InvalidEvent`; the lake is then as it was.
     pub async fn reconcile(
         &self,
-        request: &Request,
+        request: &mut Request,
         known_live: bool,
         now: DateTime<Utc>,
         deadline: &Deadline,
@@ -127,11 +138,14 @@ impl Reconciler {
 
     async fn take_steps(
         &self,
-        request: &Request,
+        request: &mut Request,
         now: DateTime<Utc>,
         deadline: &Deadline,
     ) -> Result<Done, Error> {
         let (name, resource) = (&request.session, request.session.to_string());
+        // For the tests of the bulkhead. Release builds do not have it.
+        #[cfg(debug_assertions)]
+        assert!(name.session_id.as_str() != PANICS, "a test asked for it");
         let found = deadline
             .prepare("GetStageSession", &resource, self.ivs.find(name))
             .await?;
@@ -144,12 +158,13 @@ impl Reconciler {
                 });
             }
             Found::Unknown => {
-                let hinted_at = request.hinted_at.unwrap_or(now);
                 return deadline
-                    .prepare("HeadObject", &resource, self.look_for_file(name, hinted_at))
+                    .prepare("HeadObject", &resource, self.look_for_file(request, now))
                     .await;
             }
         };
+        request.start_time = Some(session.start_time);
+        let name = &request.session;
 
         let key = self.lake.key(PARTICIPANTS.name, session.day(), name);
         let seen = deadline
@@ -174,9 +189,8 @@ impl Reconciler {
             });
         };
 
-        let pages = self.ivs.participants(name).try_concat();
         let fresh = deadline
-            .prepare("ListParticipants", &resource, pages)
+            .prepare("ListParticipants", &resource, self.list(name))
             .await?;
         deadline
             .put(
@@ -185,6 +199,33 @@ impl Reconciler {
                 self.store(session, key, outcome, fresh),
             )
             .await
+    }
+
+    async fn list(&self, name: &SessionRef) -> Result<Vec<Participant>, Error> {
+        let mut pages = pin!(self.ivs.participants(name));
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while let Some(page) = pages.try_next().await? {
+            bytes += PARTICIPANTS.weight(&page);
+            if bytes > self.most_bytes() {
+                return Err(self.too_large(name, rows.len() + page.len()));
+            }
+            rows.extend(page);
+        }
+        Ok(rows)
+    }
+
+    /// The most that the rows of a session may weigh. Measured (docs/performance.md): a process takes some 10 MB before its
+    /// first row, and merging and encoding rows at most a quarter more than the rows themselves.
+    fn most_bytes(&self) -> usize {
+        self.memory_megabytes.saturating_sub(OVERHEAD_MEGABYTES) * 1_048_576 / 5 * 4
+    }
+
+    fn too_large(&self, name: &SessionRef, rows: usize) -> Error {
+        Error::SessionTooLarge {
+            resource: name.to_string(),
+            rows,
+            memory_megabytes: self.memory_megabytes,
+        }
     }
 
     /// Puts what was listed, merged with what is stored, under a condition that nobody else wrote in between.
@@ -201,6 +242,8 @@ impl Reconciler {
             Outcome::Rewritten => (Vec::new(), Some(fresh)),
             _ => (fresh, None),
         };
+        // Of the object that the PUT before was meant to replace.
+        let mut expected = None;
         for put in 0..MOST_PUTS {
             // Where nothing was seen nothing is read: if that is no longer so, the condition says it.
             let expects_object = outcome != Outcome::Exported || put > 0;
@@ -209,15 +252,20 @@ impl Reconciler {
             } else {
                 None
             };
+            let held = PARTICIPANTS.weight(&rows)
+                + rewrite.as_ref().map_or(0, |rows| PARTICIPANTS.weight(rows));
             let stored = match &object {
-                Some(object) => self.decode(&key, object)?,
+                Some(object) => self.decode(&session.name, &key, object, held)?,
                 None => Stored {
                     rows: Vec::new(),
                     session_end_time: None,
                 },
             };
             let stored_end = stored.session_end_time;
-            let faster = (put > 0 && object.is_some()).then(|| stored.rows.clone());
+            let etag = object.map(|object| object.etag);
+            // S3 also answers 404 and 409 where nobody wrote: then the object is still the one that was to be replaced.
+            let faster =
+                (put > 0 && etag.is_some() && etag != expected).then(|| stored.rows.clone());
             if let Some(fresh) = &rewrite {
                 rows = PARTICIPANTS.only_stored(stored.rows, fresh);
                 rows.extend_from_slice(fresh);
@@ -251,10 +299,10 @@ impl Reconciler {
                 )
             })?;
             let file = File::of_table(bytes, SCHEMA_VERSION, participants);
-            let over = object.map(|object| object.etag);
-            if self.lake.put(&key, file, over.as_deref()).await? == Put::Written {
+            if self.lake.put(&key, file, etag.as_deref()).await? == Put::Written {
                 return Ok(done(outcome));
             }
+            expected = etag;
             // The other's upload may still be under way.
             tokio::time::sleep(AFTER_A_RACE * (1 << put)).await;
         }
@@ -264,7 +312,14 @@ impl Reconciler {
         Err(self.lake.fault("PutObject", &key, &fault, None))
     }
 
-    fn decode(&self, key: &str, object: &Object) -> Result<Stored<Participant>, Error> {
+    /// The rows of an object, beside rows that take `held` bytes already.
+    fn decode(
+        &self,
+        name: &SessionRef,
+        key: &str,
+        object: &Object,
+        held: usize,
+    ) -> Result<Stored<Participant>, Error> {
         // Written by a newer function that was rolled back: its further columns would be lost.
         if let Some(newer) = object
             .schema_version
@@ -275,25 +330,36 @@ impl Reconciler {
             );
             return Err(self.lake.fault("GetObject", key, &fault, None));
         }
-        PARTICIPANTS.decode(object.bytes.clone()).map_err(|error| {
-            self.lake.fault(
-                "GetObject",
-                key,
-                "the object is no file of this table",
-                Some(error),
-            )
+        let room = self.most_bytes().saturating_sub(held);
+        let decoded = PARTICIPANTS.decode(object.bytes.clone(), room);
+        decoded.map_err(|error| match error.downcast::<TooLarge>() {
+            Ok(too_large) => self.too_large(name, too_large.rows),
+            Err(error) => {
+                let fault = "the object is no file of this table";
+                self.lake.fault("GetObject", key, fault, Some(error))
+            }
         })
     }
 
-    /// For a session that IVS does not know: whether it had been exported. It started on the day of the hint or on one
-    /// of the two before, unless it was longer than that.
-    async fn look_for_file(
-        &self,
-        name: &SessionRef,
-        hinted_at: DateTime<Utc>,
-    ) -> Result<Done, Error> {
-        let day = hinted_at.date_naive();
-        for day in (0..3).filter_map(|days| day.checked_sub_days(Days::new(days))) {
+    /// For a session that IVS does not know: whether it had been exported. Its file lies under the day of its start, which
+    /// the request or the failure marker tells; else under the day of the hint or one of the two before, unless the
+    /// session was longer than that.
+    async fn look_for_file(&self, request: &Request, now: DateTime<Utc>) -> Result<Done, Error> {
+        let name = &request.session;
+        let start_time = match request.start_time {
+            Some(start_time) => Some(start_time),
+            None => self.marked_start(name).await?,
+        };
+        let (around, days) = match start_time {
+            // A list of sessions and GetStageSession may tell of different days.
+            Some(start_time) => (start_time, [0, -1, 1]),
+            None => (request.hinted_at.unwrap_or(now), [0, -1, -2]),
+        };
+        for days in days {
+            let Some(day) = around.checked_add_signed(TimeDelta::days(days)) else {
+                continue;
+            };
+            let day = day.date_naive();
             let key = self.lake.key(PARTICIPANTS.name, day, name);
             if let Some(seen) = self.lake.look(&key).await? {
                 let participants = seen.participants;
@@ -307,6 +373,15 @@ impl Reconciler {
             }
         }
         Ok(Done::without_object(Outcome::Gone))
+    }
+
+    /// The start of a session by its failure marker, if that is there and tells.
+    async fn marked_start(&self, name: &SessionRef) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(marker) = self.lake.read_failed(name).await? else {
+            return Ok(None);
+        };
+        let marker: Option<Value> = serde_json::from_slice(&marker).ok();
+        Ok(marker.and_then(|marker| marker["session_start_time"].as_str()?.parse().ok()))
     }
 }
 
@@ -411,7 +486,10 @@ mod tests {
     }
 
     fn ids(file: Vec<u8>) -> Vec<String> {
-        let rows = PARTICIPANTS.decode(Bytes::from(file)).unwrap().rows;
+        let rows = PARTICIPANTS
+            .decode(Bytes::from(file), usize::MAX)
+            .unwrap()
+            .rows;
         rows.into_iter()
             .filter_map(|row| row.participant_id)
             .collect()
@@ -430,8 +508,11 @@ mod tests {
         let state = move |sent: &Arc<Mutex<Vec<Sent>>>| {
             stored[sent.lock().unwrap().len().min(stored.len() - 1)]
         };
-        let etag =
-            |sent: &Arc<Mutex<Vec<Sent>>>| format!("\"after {} puts\"", sent.lock().unwrap().len());
+        // An object that stays the same keeps its tag.
+        let etag = move |sent: &Arc<Mutex<Vec<Sent>>>| {
+            let puts = sent.lock().unwrap().len().min(stored.len() - 1);
+            format!("\"after {puts} puts\"")
+        };
 
         let seen = Arc::clone(&sent);
         let head =
@@ -509,15 +590,18 @@ mod tests {
             ivs: Arc::new(ivs),
             lake: Arc::new(lake),
             confirm_after: TimeDelta::minutes(60),
+            memory_megabytes: 256,
         };
-        let request = Request {
+        let mut request = Request {
             session: name(),
+            start_time: None,
             hinted_at: None,
+            only_hinted: false,
             rewrite_before: None,
         };
         reconciler
             .reconcile(
-                &request,
+                &mut request,
                 false,
                 at(now),
                 &Deadline::after(Duration::from_mins(15)),
@@ -584,6 +668,23 @@ mod tests {
             put(Some("*"), None, &["a", "b"]),
         ];
         assert_eq!(*sent.lock().unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_without_another_writer_is_put_again() {
+        const ANSWERS: [&[(u16, &str)]; 3] = [
+            &[(404, "NoSuchKey"), (200, "")],
+            &[(409, "ConditionalRequestConflict"), (200, "")],
+            &[(412, "PreconditionFailed"), (200, "")],
+        ];
+        for answers in ANSWERS {
+            // A second look: the object holds all rows, and is still the one that was read.
+            let (lake, sent) = s3(&[Some(&["a", "b"])], answers);
+            let report = reconcile(lake, &["a", "b"], END + 3600).await.unwrap();
+            assert_eq!(report.outcome, Outcome::Confirmed, "{}", answers[0].1);
+            let again = put(None, Some("\"after 0 puts\""), &["a", "b"]);
+            assert_eq!(*sent.lock().unwrap(), [again.clone(), again]);
+        }
     }
 
     #[tokio::test]

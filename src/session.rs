@@ -33,6 +33,14 @@ pub struct EndedSession {
     pub end_time: DateTime<Utc>,
 }
 
+impl SessionRef {
+    /// The name of the session's objects, without folder and extension: `STAGEID_SESSIONID`.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        format!("{}_{}", self.stage_arn.stage_id(), self.session_id)
+    }
+}
+
 impl EndedSession {
     /// The UTC date on which the session started: its partition, which never changes.
     #[must_use]

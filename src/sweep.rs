@@ -1,24 +1,28 @@
 //! Which sessions: every ended session that IVS still lists, and that the lake lacks or is due to look at again.
 //!
 //! The sweep is what makes the promise; events only make it prompt. It exports nothing itself: it puts sessions into the
-//! queue of work, from the newest end and from the oldest, and only tops that queue up, so that a new session waits behind
-//! a bounded amount of history. What it does not get to, the next one does. It keeps no state: what is done is seen in S3.
+//! queue of work, and only tops that queue up, so that a new session waits behind a bounded amount of history. A tick is one
+//! invocation and leaves nothing behind but these messages: what it does not get to, another one does. It keeps no state:
+//! what is done is seen in S3.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Days, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ivs::{Ivs, ListedSession};
 use crate::lake::Lake;
 use crate::queue::Queue;
-use crate::reconcile::due;
+use crate::reconcile::{Outcome, due};
 use crate::session::{Rule, SessionRef, StageArn};
 use crate::table::PARTICIPANTS;
 
@@ -27,28 +31,18 @@ const ENQUEUE_AT_LEAST: usize = 20;
 /// How long a session that failed is left to the redelivery of its message, and then out.
 const LEAVE_OUT_FAILED: TimeDelta = TimeDelta::hours(24);
 const MOST_STAGES_NAMED: usize = 20;
+/// A dry run answers within this time: a NAT gateway cuts a connection that is silent for 350 s.
+const DRY_RUN: Duration = Duration::from_mins(4);
 
 /// What a sweep is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
     /// Only this stage.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stage_arn: Option<StageArn>,
     /// Only report.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// Files last written before this instant count as due, too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rewrite_before: Option<DateTime<Utc>>,
-    /// Only stages behind this one: a sweep that ran out of time goes on here.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Only stages behind this one, of a dry run: the one before ran out of time there.
     pub after: Option<StageArn>,
-    /// What this round has left so far, before `after`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub left: Option<usize>,
-    /// What the round before left: a rewrite goes on only while that shrinks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub left_before: Option<usize>,
 }
 
 /// What a sweep found and did.
@@ -59,7 +53,7 @@ pub struct Report {
     pub live: usize,
     /// Ended sessions without an object.
     pub missing: usize,
-    /// Sessions whose object wants a second look, or is to be rewritten.
+    /// Sessions whose object is due for its second look, or to be rewritten.
     pub due: usize,
     /// Of those two, the ones left out because they failed within a day.
     pub failing: usize,
@@ -69,9 +63,9 @@ pub struct Report {
     /// Stages whose sessions could not be listed.
     pub failed: usize,
     /// The first 20 of them.
-    pub failed_stages: Vec<StageArn>,
+    pub failed_stages: Vec<String>,
     pub calls: u64,
-    /// Of a dry run that ran out of time: where to go on.
+    /// Of a dry run that ran out of time: the last stage that it reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<StageArn>,
 }
@@ -83,8 +77,6 @@ pub struct Sweeper {
     pub lake: Arc<Lake>,
     /// The queue of work.
     pub work: Queue,
-    /// The queue on which a sweep sends itself on.
-    pub sweeps: Queue,
     pub confirm_after: TimeDelta,
     /// The depth of the queue of work up to which sweeps fill it.
     pub queue_at_most: usize,
@@ -92,59 +84,38 @@ pub struct Sweeper {
     pub ignore_ended_before: Option<DateTime<Utc>>,
     /// So are those that ended longer ago than the lake keeps an object, which would bring back what has expired.
     pub retention: Option<TimeDelta>,
+    /// Files last written before this instant are rewritten, behind all other work.
+    pub rewrite_before: Option<DateTime<Utc>>,
 }
 
-/// The sessions of the stages that time was left for.
+/// The sessions of the stages that there was time for.
 #[derive(Default)]
 struct Listed {
     sessions: Vec<(SessionRef, ListedSession)>,
-    /// The last stage that was listed, where others were left.
-    cut_after: Option<StageArn>,
+    /// The last stage that was reached.
+    reached: Option<StageArn>,
+    stages_left: usize,
     last_failure: Option<Error>,
 }
 
-impl Sweeper {
-    /// Does what a message of a sweep asks for. A tick of the schedule gives way if anything waits behind it: the last
-    /// one sweeps, so that rounds do not pile up where one takes longer than a tick. And it never comes back: its
-    /// failure is logged, the next tick tries again, and a message that comes back would hold up the queue.
-    ///
-    /// # Errors
-    /// As [`Sweeper::sweep`], of a sweep that nothing repeats.
-    pub async fn sweep_from_queue(
-        &self,
-        sweep: &Sweep,
-        now: DateTime<Utc>,
-        deadline: &Deadline,
-    ) -> Result<(), Error> {
-        let tick = *sweep == Sweep::default();
-        let swept = async {
-            // Only in a queue of their own: in the queue of work it is sessions that wait.
-            let waiting = self.sweeps.waiting();
-            if tick
-                && self.sweeps.is_fifo()
-                && deadline
-                    .put("GetQueueAttributes", "the sweep", waiting)
-                    .await?
-                    > 0
-            {
-                info!("the tick gives way to what waits behind it");
-                return Ok(());
-            }
-            self.sweep(sweep, now, deadline).await.map(|_| ())
-        };
-        match swept.await {
-            Err(failure) if tick => {
-                error!(
-                    error_type = failure.error_type(),
-                    error = failure.chain(),
-                    "the sweep failed"
-                );
-                Ok(())
-            }
-            result => result,
-        }
-    }
+/// An ended session that wants work.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Finding {
+    end_time: DateTime<Utc>,
+    start_time: Option<DateTime<Utc>>,
+    name: SessionRef,
+    rewrite: bool,
+}
 
+/// What a sweep found, by its claim to the queue; each newest end first.
+#[derive(Debug, Default)]
+struct Findings {
+    missing: Vec<Finding>,
+    due: Vec<Finding>,
+    rewrites: Vec<Finding>,
+}
+
+impl Sweeper {
     /// Sweeps as of `now`, before `deadline`, and logs one line about it, and one for each stage that failed.
     ///
     /// # Errors
@@ -156,73 +127,36 @@ impl Sweeper {
         deadline: &Deadline,
     ) -> Result<Report, Error> {
         let (began, calls_before) = (Instant::now(), self.ivs.calls());
-        let mut report = Report::default();
-        if deadline
-            .put("GetQueueAttributes", "the sweep", self.must_wait(sweep))
-            .await?
-        {
-            deadline
-                .put("SendMessage", "the sweep", self.send_on(sweep, now))
-                .await?;
-            info!("the rewrite waits for the queue to empty");
-            return Ok(report);
-        }
-        let listed = self.list_sessions(sweep, deadline, &mut report).await?;
-        let found = deadline
-            .prepare(
-                "ListObjectsV2",
-                "the sweep",
-                self.missing_or_due(sweep, listed.sessions, now, &mut report),
-            )
-            .await?;
-
-        report.left = found.len();
-        if sweep.dry_run {
-            report.after.clone_from(&listed.cut_after);
+        let dry_run = sweep.dry_run;
+        let deadline = if dry_run {
+            deadline.at_most(DRY_RUN)
         } else {
-            let depth = deadline
-                .put("GetQueueAttributes", "the sweep", self.work.depth())
-                .await?;
-            let room = self
-                .queue_at_most
-                .saturating_sub(depth)
-                .max(ENQUEUE_AT_LEAST);
-            let bodies: Vec<_> = portion(&found, room)
-                .map(|session| message(session, sweep))
-                .collect();
-            report.enqueued = bodies.len();
-            report.left -= bodies.len();
-            deadline
-                .put("SendMessageBatch", "the sweep", self.work.send(bodies))
-                .await?;
-            match next(sweep, &report, listed.cut_after.clone()) {
-                Some(next) => {
-                    deadline
-                        .put("SendMessage", "the sweep", self.send_on(&next, now))
-                        .await?;
-                }
-                None if sweep.rewrite_before.is_some()
-                    && (report.left > 0 || report.failed > 0) =>
-                {
-                    warn!(
-                        left = report.left,
-                        failed = report.failed,
-                        "the rewrite ends with sessions left: it no longer gets on"
-                    );
-                }
-                None => {}
-            }
+            *deadline
+        };
+        self.ivs.begin_sweep(dry_run);
+        let mut report = Report::default();
+        let listed = self
+            .list_sessions(sweep, now, &deadline, &mut report)
+            .await?;
+        let found = self.find(listed.sessions, now, &mut report);
+        let found = deadline
+            .prepare("ListObjectsV2", "the sweep", found)
+            .await?;
+        report.left = found.count();
+        if dry_run {
+            report.after = listed.reached.filter(|_| listed.stages_left > 0);
+        } else {
+            self.enqueue(&found, &deadline, &mut report).await?;
         }
         report.calls = self.ivs.calls() - calls_before;
-        let whole = sweep.after.is_none() && listed.cut_after.is_none();
-        if let Some(failure) = listed
-            .last_failure
-            .filter(|_| whole && report.failed == report.stages)
+        if let Some(failure) = listed.last_failure
+            && report.failed == report.stages
         {
             return Err(failure);
         }
         info!(
             stages = report.stages,
+            stages_left = listed.stages_left,
             sessions = report.sessions,
             live = report.live,
             missing = report.missing,
@@ -232,8 +166,7 @@ impl Sweeper {
             left = report.left,
             failed = report.failed,
             calls = report.calls,
-            dry_run = sweep.dry_run,
-            cut_after = listed.cut_after.as_ref().map(StageArn::as_str),
+            dry_run,
             milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "swept {} stages: {} missing, {} due",
             report.stages,
@@ -243,24 +176,17 @@ impl Sweeper {
         Ok(report)
     }
 
-    /// A further round of a rewrite takes its turn behind what the one before enqueued, which it would find again.
-    async fn must_wait(&self, sweep: &Sweep) -> Result<bool, Error> {
-        let further_round = sweep.left_before.is_some() && sweep.after.is_none() && !sweep.dry_run;
-        Ok(
-            further_round
-                && self.work.depth().await? > ENQUEUE_AT_LEAST.max(self.queue_at_most / 4),
-        )
-    }
-
-    /// Lists the sessions of each stage, in the order of the ARNs, for as long as there is time: at least of one.
+    /// Lists the sessions of each stage for as long as there is time, at least of one. A tick begins at a stage that the
+    /// time draws, and goes round from there, so that where time does not suffice for all, none is left out for long.
     async fn list_sessions(
         &self,
         sweep: &Sweep,
+        now: DateTime<Utc>,
         deadline: &Deadline,
         report: &mut Report,
     ) -> Result<Listed, Error> {
         let mut stages = if let Some(arn) = &sweep.stage_arn {
-            vec![arn.clone()]
+            vec![arn.to_string()]
         } else {
             let stages = self.ivs.stages().try_concat();
             let stages = deadline.prepare("ListStages", "the sweep", stages).await?;
@@ -268,66 +194,69 @@ impl Sweeper {
         };
         stages.sort();
         stages.dedup();
-        stages.retain(|arn| sweep.after.as_ref().is_none_or(|after| arn > after));
+        if let Some(after) = &sweep.after {
+            stages.retain(|arn| arn.as_str() > after.as_str());
+        } else if !sweep.dry_run && !stages.is_empty() {
+            let first = draw(now, stages.len());
+            stages.rotate_left(first);
+        }
 
         // The rest of the time is for S3 and SQS.
         let list_until = Instant::now() + deadline.left().mul_f64(0.6);
         let mut listed = Listed::default();
-        for (index, stage) in stages.iter().enumerate() {
-            if index > 0 && Instant::now() >= list_until {
-                listed.cut_after = stages.get(index - 1).cloned();
-                break;
+        for (index, text) in stages.iter().enumerate() {
+            listed.stages_left = stages.len() - index;
+            if listed.reached.is_some() && Instant::now() >= list_until {
+                return Ok(listed);
             }
-            report.stages += 1;
-            let sessions = self.ivs.sessions(stage).try_concat();
-            let sessions: Result<Vec<ListedSession>, Error> =
-                match timeout_at(list_until, sessions).await {
-                    Ok(sessions) => sessions,
-                    // Begun too late to be blamed: the next sweep begins with it.
-                    Err(_) if index > 0 => {
-                        report.stages -= 1;
-                        listed.cut_after = stages.get(index - 1).cloned();
-                        break;
-                    }
-                    Err(_) => Err(Error::OutOfTime {
-                        doing: "ListStageSessions",
-                        resource: stage.to_string(),
-                    }),
-                };
-            let failure = match sessions {
-                Ok(sessions) => {
-                    let (sessions, odd) = named(stage, sessions);
-                    listed.sessions.extend(sessions);
-                    odd
-                }
-                Err(failure) => Some(failure),
+            let sessions = async {
+                let stage: StageArn = text.parse().map_err(|Rule(rule)| {
+                    Error::invalid("arn", text, format!("{rule}, but ListStages gave it"))
+                })?;
+                let sessions = self.ivs.sessions(&stage).try_concat().await?;
+                Ok((stage, sessions))
             };
+            let failure = match timeout_at(list_until, sessions).await {
+                Ok(Ok((stage, sessions))) => {
+                    let (sessions, malformed) = named(&stage, sessions);
+                    listed.sessions.extend(sessions);
+                    malformed
+                }
+                Ok(Err(failure)) => Some(failure),
+                // Begun too late to be blamed.
+                Err(_) if listed.reached.is_some() => return Ok(listed),
+                Err(_) => Some(Error::OutOfTime {
+                    doing: "ListStageSessions",
+                    resource: text.clone(),
+                }),
+            };
+            report.stages += 1;
+            listed.reached = text.parse().ok().or(listed.reached);
             if let Some(failure) = failure {
-                let (error_type, chain) = (failure.error_type(), failure.chain());
                 error!(
-                    stage_arn = stage.as_str(),
-                    error_type,
-                    error = chain,
+                    stage_arn = text,
+                    error_type = failure.error_type(),
+                    error = failure.chain(),
                     "the stage could not be swept"
                 );
                 report.failed += 1;
                 if report.failed_stages.len() < MOST_STAGES_NAMED {
-                    report.failed_stages.push(stage.clone());
+                    report.failed_stages.push(text.clone());
                 }
                 listed.last_failure = Some(failure);
             }
         }
+        listed.stages_left = 0;
         Ok(listed)
     }
 
-    /// Of the ended sessions those that are to be enqueued: the missing ones, then those due, each newest end first.
-    async fn missing_or_due(
+    /// Of the ended sessions those that are to be enqueued.
+    async fn find(
         &self,
-        sweep: &Sweep,
         sessions: Vec<(SessionRef, ListedSession)>,
         now: DateTime<Utc>,
         report: &mut Report,
-    ) -> Result<Vec<SessionRef>, Error> {
+    ) -> Result<Findings, Error> {
         report.sessions = sessions.len();
         let ignored_before = self.ignored_before(now);
         let mut ended = Vec::new();
@@ -335,70 +264,95 @@ impl Sweeper {
             match session.end_time {
                 None => report.live += 1,
                 Some(end) if ignored_before.is_some_and(|instant| end < instant) => {}
-                Some(end) => ended.push((end, session.start_time, name)),
+                Some(end_time) => ended.push(Finding {
+                    end_time,
+                    start_time: session.start_time,
+                    name,
+                    rewrite: false,
+                }),
             }
         }
-        if ended.is_empty() {
-            return Ok(Vec::new());
-        }
-        let key = |name: &SessionRef, start_time: DateTime<Utc>| {
-            self.lake
-                .key(PARTICIPANTS.name, start_time.date_naive(), name)
-        };
-        let keys = ended
-            .iter()
-            .filter_map(|(_, start, name)| Some(key(name, (*start)?)))
-            .collect();
-        let objects = self.lake.list(keys).await?;
-        let markers = self
-            .lake
-            .list(
-                ended
-                    .iter()
-                    .map(|(_, _, name)| self.lake.failed_key(name))
-                    .collect(),
-            )
-            .await?;
-
         ended.sort_by(|a, b| b.cmp(a));
-        let (mut missing, mut again) = (Vec::new(), Vec::new());
-        for (end_time, start_time, name) in ended {
-            // Without a start there is no key, and so no object: the session fails where it is worked on.
-            let written = start_time.and_then(|start| objects.get(&key(&name, start)).copied());
-            if due(
-                end_time,
-                written,
-                sweep.rewrite_before,
-                now,
-                self.confirm_after,
-            )
-            .is_none()
-            {
-                continue;
-            }
-            *(if written.is_none() {
-                &mut report.missing
-            } else {
-                &mut report.due
-            }) += 1;
-            let failed = markers.get(&self.lake.failed_key(&name)).copied();
-            // An object that is newer than the marker is the success that followed.
-            let fresh = |failed| {
-                failed > now - LEAVE_OUT_FAILED && written.is_none_or(|written| written < failed)
+        let stems: HashSet<_> = ended.iter().map(|it| it.name.file_stem()).collect();
+        let wanted = |stem: &str| stems.contains(stem);
+        // By name, from the day before the first one on: a list and GetStageSession may tell of different days of start. A
+        // session without a start has no object, and fails where it is worked on.
+        let first = ended.iter().filter_map(|it| it.start_time).min();
+        let first = first.and_then(|start| start.date_naive().checked_sub_days(Days::new(1)));
+        let written = match first {
+            Some(day) => self.lake.written(PARTICIPANTS.name, day, wanted).await?,
+            None => HashMap::new(),
+        };
+        let failed = match ended.first() {
+            Some(_) => self.lake.failed(wanted).await?,
+            None => HashMap::new(),
+        };
+
+        let mut found = Findings::default();
+        for mut it in ended {
+            let stem = it.name.file_stem();
+            let written = written.get(&stem).copied();
+            let too_old = |written| self.rewrite_before.is_some_and(|instant| written < instant);
+            it.rewrite = written.is_some_and(too_old);
+            let (list, count) = match due(it.end_time, written, None, now, self.confirm_after) {
+                Some(Outcome::Exported) => (&mut found.missing, &mut report.missing),
+                Some(_) => (&mut found.due, &mut report.due),
+                None if it.rewrite => (&mut found.rewrites, &mut report.due),
+                None => continue,
             };
-            if failed.is_some_and(fresh) {
+            *count += 1;
+            // An object that is newer than the marker is the success that followed. A marker that is older than the end is of
+            // a failure while the session was live.
+            let counts = |failed: DateTime<Utc>| {
+                failed > now - LEAVE_OUT_FAILED
+                    && failed > it.end_time
+                    && written.is_none_or(|written| written < failed)
+            };
+            if failed.get(&stem).copied().is_some_and(counts) {
                 report.failing += 1;
             } else {
-                (if written.is_none() {
-                    &mut missing
-                } else {
-                    &mut again
-                })
-                .push(name);
+                list.push(it);
             }
         }
-        missing.append(&mut again);
-        Ok(missing)
+        Ok(found)
+    }
+
+    /// Tops the queue of work up.
+    async fn enqueue(
+        &self,
+        found: &Findings,
+        deadline: &Deadline,
+        report: &mut Report,
+    ) -> Result<(), Error> {
+        let depth = self.work.depth();
+        let depth = deadline
+            .put("GetQueueAttributes", "the sweep", depth)
+            .await?;
+        let room = self
+            .queue_at_most
+            .saturating_sub(depth)
+            .max(ENQUEUE_AT_LEAST);
+        let bodies: Vec<_> = found.portion(room).map(|it| self.message(it)).collect();
+        report.enqueued = bodies.len();
+        report.left -= bodies.len();
+        let sent = async { self.work.send(bodies).await.map_err(|unsent| unsent.error) };
+        deadline.put("SendMessageBatch", "the sweep", sent).await
+    }
+
+    /// A session as a message of work.
+    fn message(&self, finding: &Finding) -> String {
+        let SessionRef {
+            stage_arn,
+            session_id,
+        } = &finding.name;
+        let mut body = json!({ "stage_arn": stage_arn, "session_id": session_id });
+        if let Some(start_time) = finding.start_time {
+            body["session_start_time"] = json!(start_time);
+        }
+        if finding.rewrite {
+            body["rewrite_before"] = json!(self.rewrite_before);
+        }
+        body.to_string()
     }
 
     /// S3 counts an object's days from when it was last written, which is after the session's end. So of a session that
@@ -407,28 +361,54 @@ impl Sweeper {
         let expired_before = self.retention.map(|kept| now - kept);
         self.ignore_ended_before.max(expired_before)
     }
+}
 
-    async fn send_on(&self, sweep: &Sweep, now: DateTime<Utc>) -> Result<(), Error> {
-        self.sweeps
-            .send_sweep(json!({ "sweep": sweep }).to_string(), now)
-            .await
+impl Findings {
+    fn count(&self) -> usize {
+        self.missing.len() + self.due.len() + self.rewrites.len()
+    }
+
+    /// What there is room for: three quarters for the missing, one quarter for those due, and what one side does not need the
+    /// other gets. Rewrites get what is left. So neither a backfill nor steady overload starves anybody.
+    fn portion(&self, room: usize) -> impl Iterator<Item = &Finding> {
+        let Self {
+            missing,
+            due,
+            rewrites,
+        } = self;
+        let for_due = (room / 4)
+            .max(room.saturating_sub(missing.len()))
+            .min(due.len());
+        let for_missing = (room - for_due).min(missing.len());
+        let for_rewrites = room - for_due - for_missing;
+        ends(missing, for_missing)
+            .chain(ends(due, for_due))
+            .chain(ends(rewrites, for_rewrites))
     }
 }
 
-/// What there is room for: half of it from the newest end, half from the oldest, so that neither a new session waits
-/// behind the history nor the history for ever behind new ones.
-fn portion(found: &[SessionRef], room: usize) -> impl Iterator<Item = &SessionRef> {
+/// Half from the newest end, half from the oldest, so that neither a new session waits behind the history nor the history
+/// for ever behind new ones.
+fn ends<T>(found: &[T], room: usize) -> impl Iterator<Item = &T> {
     let room = room.min(found.len());
     let (newest, oldest) = (room - room / 2, found.len() - room / 2);
     found[..newest].iter().chain(&found[oldest..])
 }
 
-/// The sessions by their whole names, and the fault of the last one whose id is none.
+/// A place below `places`, which each second draws anew.
+fn draw(now: DateTime<Utc>, places: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    now.timestamp().hash(&mut hasher);
+    let places = u64::try_from(places).unwrap_or(u64::MAX);
+    usize::try_from(hasher.finish() % places).unwrap_or(0)
+}
+
+/// The sessions by their whole names, and an error for the last malformed id.
 fn named(
     stage: &StageArn,
     sessions: Vec<ListedSession>,
 ) -> (Vec<(SessionRef, ListedSession)>, Option<Error>) {
-    let (mut named, mut odd) = (Vec::new(), None);
+    let (mut named, mut malformed) = (Vec::new(), None);
     for session in sessions {
         match session.session_id.parse() {
             Ok(session_id) => named.push((
@@ -440,7 +420,7 @@ fn named(
             )),
             Err(Rule(rule)) => {
                 let rule = format!("{rule}, but ListStageSessions of {stage} gave it");
-                odd = Some(Error::invalid("sessionId", &session.session_id, rule));
+                malformed = Some(Error::invalid("sessionId", &session.session_id, rule));
             }
         }
     }
@@ -449,35 +429,119 @@ fn named(
         a.cmp(b).then_with(|| second.end_time.cmp(&first.end_time))
     });
     named.dedup_by(|(a, _), (b, _)| a == b);
-    (named, odd)
+    (named, malformed)
 }
 
-/// A session as a message of work.
-fn message(session: &SessionRef, sweep: &Sweep) -> String {
-    let mut body = json!({ "stage_arn": session.stage_arn, "session_id": session.session_id });
-    if let Some(instant) = sweep.rewrite_before {
-        body["rewrite_before"] = json!(instant);
-    }
-    body.to_string()
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
 
-/// The message by which a sweep goes on: behind the stage where its time ran out, or, of a rewrite, from the beginning
-/// for as long as a round leaves less than the one before.
-fn next(sweep: &Sweep, report: &Report, cut_after: Option<StageArn>) -> Option<Sweep> {
-    let left = sweep.left.unwrap_or(0) + report.left;
-    if cut_after.is_some() {
-        return Some(Sweep {
-            after: cut_after,
-            left: Some(left),
-            ..sweep.clone()
-        });
+    use super::*;
+
+    fn finding(minute: i64) -> Finding {
+        let stage_arn = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
+        Finding {
+            end_time: DateTime::from_timestamp(minute * 60, 0).unwrap(),
+            start_time: None,
+            name: SessionRef {
+                stage_arn: stage_arn.parse().unwrap(),
+                session_id: format!("st-{minute:013}").parse().unwrap(),
+            },
+            rewrite: false,
+        }
     }
-    let shrinks = sweep.left_before.is_none_or(|before| left < before);
-    let goes_on = sweep.rewrite_before.is_some() && (left > 0 || report.failed > 0) && shrinks;
-    goes_on.then(|| Sweep {
-        after: None,
-        left: None,
-        left_before: Some(left),
-        ..sweep.clone()
-    })
+
+    /// Findings that ended at these minutes, the newest first.
+    fn findings(minutes: impl DoubleEndedIterator<Item = i64>) -> Vec<Finding> {
+        minutes.rev().map(finding).collect()
+    }
+
+    fn minutes(portion: impl Iterator<Item = impl std::borrow::Borrow<Finding>>) -> Vec<i64> {
+        portion
+            .map(|it| it.borrow().end_time.timestamp() / 60)
+            .collect()
+    }
+
+    #[test]
+    fn a_portion_is_three_quarters_missing_one_quarter_due_each_from_both_ends() {
+        let found = Findings {
+            missing: findings(0..100),
+            due: findings(100..200),
+            rewrites: findings(200..300),
+        };
+        let portion = minutes(found.portion(8));
+        assert_eq!(portion, [99, 98, 97, 2, 1, 0, 199, 100]);
+    }
+
+    #[test]
+    fn what_one_side_does_not_need_the_other_gets_and_rewrites_what_is_left() {
+        let count = |missing, due: i64, rewrites: i64, room| {
+            let found = Findings {
+                missing: findings(0..missing),
+                due: findings(100..100 + due),
+                rewrites: findings(200..200 + rewrites),
+            };
+            let portion = minutes(found.portion(room));
+            [0, 1, 2].map(|hundred| {
+                portion
+                    .iter()
+                    .filter(|&&minute| minute / 100 == hundred)
+                    .count()
+            })
+        };
+        assert_eq!(count(2, 90, 90, 20), [2, 18, 0]);
+        assert_eq!(count(90, 2, 90, 20), [18, 2, 0]);
+        assert_eq!(count(2, 3, 90, 20), [2, 3, 15]);
+        assert_eq!(count(2, 3, 4, 20), [2, 3, 4]);
+        assert_eq!(count(90, 90, 90, 20), [15, 5, 0]);
+        assert_eq!(count(0, 0, 0, 20), [0, 0, 0]);
+    }
+
+    /// 155 sessions end between two ticks, no hint tells of any, and each wants a second look four ticks later: more work than
+    /// portions of 300 hold.
+    #[test]
+    fn under_steady_overload_no_missing_session_waits_longer_than_three_ticks() {
+        let (ticks, a_tick) = (48 * 4, 155);
+        let mut found = Findings::default();
+        let mut exported: BTreeMap<i64, Vec<Finding>> = BTreeMap::new();
+        for tick in 1..=ticks {
+            let ended = (0..a_tick).map(|number| finding(tick * 1000 + number));
+            found.missing.extend(ended);
+            found
+                .due
+                .extend(exported.remove(&(tick - 4)).unwrap_or_default());
+            for list in [&mut found.missing, &mut found.due] {
+                list.sort_by(|a, b| b.cmp(a));
+            }
+            let oldest = minutes(found.missing.iter()).into_iter().min().unwrap() / 1000;
+            assert!(
+                tick - oldest < 3,
+                "at tick {tick} one of tick {oldest} is missing"
+            );
+            let done: HashSet<_> = found.portion(300).cloned().map(|it| it.name).collect();
+            let (now_exported, missing) = std::mem::take(&mut found.missing)
+                .into_iter()
+                .partition(|it| done.contains(&it.name));
+            exported.insert(tick, now_exported);
+            found.missing = missing;
+            found.due.retain(|it| !done.contains(&it.name));
+        }
+        assert!(!found.due.is_empty(), "it was an overload");
+    }
+
+    #[test]
+    fn ticks_begin_at_stages_all_over_the_list() {
+        const STAGES: usize = 4000;
+        let at = |tick: i64| DateTime::from_timestamp(1_763_480_000 + tick * 900, 0).unwrap();
+        let mut left: HashSet<usize> = (0..STAGES).collect();
+        let mut ticks = 0;
+        while !left.is_empty() {
+            let first = draw(at(ticks), STAGES);
+            (first..first + 900).for_each(|stage| {
+                left.remove(&(stage % STAGES));
+            });
+            ticks += 1;
+            assert!(ticks < 60, "{} stages were never reached", left.len());
+        }
+    }
 }

@@ -392,9 +392,24 @@ fn invalid_payloads() -> Vec<(Value, &'static str, &'static str)> {
         (json!({ "sweep": { "dryrun": true } }), "sweep", "dryrun"),
         (json!({ "sweep": {}, "dry_run": true }), "sweep", "dry_run"),
         (
-            json!({ "sweep": { "after": "x" } }),
+            json!({ "sweep": { "dry_run": true, "after": "x" } }),
             "sweep.after",
             "arn:aws:ivs:REGION:ACCOUNT:stage/ID",
+        ),
+        (
+            json!({ "sweep": { "after": STAGE } }),
+            "sweep.after",
+            "must be left out, except in a dry run",
+        ),
+        (
+            json!({ "sweep": { "rewrite_before": "2026-11-23T00:00:00Z" } }),
+            "sweep",
+            "rewrite_before",
+        ),
+        (
+            json!({ "stage_arn": STAGE, "session_id": SESSION, "session_start_time": "yesterday" }),
+            "session_start_time",
+            "RFC 3339",
         ),
         (json!([]), "payload", "JSON object"),
         (

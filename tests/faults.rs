@@ -277,6 +277,7 @@ async fn a_single_fault_of_s3_costs_time_and_no_row() {
         ("HEAD", S3Kind::ResetBefore),
         ("PUT", S3Kind::Error500),
         ("PUT", S3Kind::SlowDown503),
+        ("PUT", S3Kind::KmsThrottled400),
         ("PUT", S3Kind::ResetBefore),
         ("PUT", S3Kind::PreconditionFailed412),
         ("PUT", S3Kind::Conflict409),

@@ -11,7 +11,6 @@ use std::process::{Command, Stdio};
 
 use chrono::DateTime;
 use ivs_attendance::event;
-use ivs_attendance::queue::SWEEP_GROUP;
 use ivs_attendance::sweep::Report;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -201,7 +200,7 @@ fn a_sweep_by_hand_is_the_file_in_the_group_of_sweeps_with_an_id_of_its_own() {
         assert_eq!(sent.len(), 1);
         assert_eq!(sent[0]["--message-body"], file("sweep").trim());
         assert_eq!(sent[0]["--queue-url"], SWEEPS);
-        assert_eq!(sent[0]["--message-group-id"], SWEEP_GROUP);
+        assert_eq!(sent[0]["--message-group-id"], "sweep");
         ids.push(sent[0]["--message-deduplication-id"].clone());
         assert!(said.text.contains("aws logs tail the-log --follow"));
         assert!(said.text.contains(&format!("--queue-url {WORK}")));
@@ -229,7 +228,7 @@ fn a_backfill_asks_over_all_stages_adds_up_and_then_sends_the_sweep() {
     );
     let sick = Report {
         failed: 1,
-        failed_stages: vec![STAGE.parse().unwrap()],
+        failed_stages: vec![STAGE.to_owned()],
         ..report(300, 4000, 3600, None)
     };
     let stack = Deployed::new().reports(&[

@@ -14,7 +14,6 @@ use std::process::Command;
 
 use ivs_attendance::config::Config;
 use ivs_attendance::event::{self, Payload, Work};
-use ivs_attendance::queue::SWEEP_GROUP;
 use ivs_attendance::sweep::Sweep;
 use ivs_attendance::table::PARTICIPANTS;
 use ivs_attendance_local::costs::{Page, bill};
@@ -45,6 +44,10 @@ fn properties<'a>(template: &'a Value, resource: &str) -> &'a Value {
         "the template has a resource {resource}"
     );
     properties
+}
+
+fn now() -> chrono::DateTime<chrono::Utc> {
+    ivs_attendance::now()
 }
 
 /// A module's code without its unit tests, which may speak any vocabulary.
@@ -119,7 +122,7 @@ fn variables() -> BTreeSet<String> {
             .contains(&name)
             .then(|| "value".to_owned())
     };
-    Config::parse(lookup).unwrap();
+    Config::parse(lookup, now()).unwrap();
     asked
         .into_inner()
         .into_iter()
@@ -145,12 +148,12 @@ fn the_template_sets_every_variable_that_the_code_asks_for() {
 #[test]
 fn the_templates_defaults_are_the_codes() {
     let template = template();
-    let config = Config::parse(|name| {
+    let lookup = |name: &str| {
         ["BUCKET", "QUEUE_URL", "AWS_REGION"]
             .contains(&name)
             .then(|| "value".to_owned())
-    })
-    .unwrap();
+    };
+    let config = Config::parse(lookup, now()).unwrap();
     let default = |parameter: &str| template["Parameters"][parameter]["Default"].clone();
     assert_eq!(default("CallsPerSecond"), json!(2));
     assert!((config.calls_per_second - 2.0).abs() < f64::EPSILON);
@@ -164,6 +167,10 @@ fn the_templates_defaults_are_the_codes() {
     assert_eq!(default("QueueAtMost"), json!(config.queue_at_most));
     assert_eq!(
         (default("IgnoreEndedBefore"), config.ignore_ended_before),
+        (json!(""), None)
+    );
+    assert_eq!(
+        (default("RewriteBefore"), config.rewrite_before),
         (json!(""), None)
     );
     assert_eq!(
@@ -184,11 +191,12 @@ fn the_template_takes_the_days_of_retention_that_the_code_takes() {
     let taken = String::from_utf8(output.stdout).unwrap();
     let taken: BTreeSet<_> = taken.split_whitespace().collect();
     for days in (0..10_100).map(|days: i32| days.to_string()) {
-        let config = Config::parse(|name| match name {
+        let lookup = |name: &str| match name {
             "BUCKET" | "QUEUE_URL" | "AWS_REGION" => Some("value".to_owned()),
             "RETENTION_DAYS" => Some(days.clone()),
             _ => None,
-        });
+        };
+        let config = Config::parse(lookup, now());
         assert_eq!(taken.contains(&*days), config.is_ok(), "{days} days");
     }
 }
@@ -270,12 +278,11 @@ fn the_queues_numbers_fit_the_functions() {
 
 /// What each operation that the code calls needs. A HEAD is allowed by GetObject, and answers 404 instead of 403 only
 /// with ListBucket; a PUT with If-Match needs GetObject.
-const ACTIONS: [(&str, &[&str]); 11] = [
+const ACTIONS: [(&str, &[&str]); 10] = [
     ("list_stages", &["ivs:ListStages"]),
     ("list_stage_sessions", &["ivs:ListStageSessions"]),
     ("list_objects_v2", &["s3:ListBucket"]),
     ("get_queue_attributes", &["sqs:GetQueueAttributes"]),
-    ("send_message", &["sqs:SendMessage"]),
     ("send_message_batch", &["sqs:SendMessage"]),
     ("get_stage_session", &["ivs:GetStageSession"]),
     ("list_participants", &["ivs:ListParticipants"]),
@@ -647,14 +654,15 @@ fn the_schedule_asks_for_a_sweep_one_at_a_time() {
         (&queue["FifoQueue"], &queue["ContentBasedDeduplication"]),
         (&json!(true), &json!(true))
     );
-    assert_eq!(target["SqsParameters"]["MessageGroupId"], SWEEP_GROUP);
+    assert_eq!(target["SqsParameters"]["MessageGroupId"], "sweep");
+    assert!(queue.get("DelaySeconds").is_none(), "a tick sweeps at once");
     let function = properties(&template, "Function");
     assert!(queue["VisibilityTimeout"].as_u64() > function["Timeout"].as_u64());
     assert_eq!(queue["MessageRetentionPeriod"], 3600);
     assert_eq!(function["Events"]["Sweeps"]["Properties"]["BatchSize"], 1);
     assert_eq!(
         function["RecursiveLoop"], "Allow",
-        "a sweep sends itself on"
+        "a batch sends again what it did not begin"
     );
 }
 
@@ -707,8 +715,6 @@ fn the_operators_commands_find_what_they_look_for_in_the_template() {
     assert!(script.contains(&format!("\nINVOCATIONS = {concurrency}\n")));
     let most = &template["Parameters"]["QueueAtMost"]["MaxValue"];
     assert!(script.contains(&format!("\nMOST_QUEUED = {most}\n")));
-    let delay = &properties(&template, "SweepQueue")["DelaySeconds"];
-    assert_eq!(delay, 60, "the minute that the script speaks of");
 }
 
 #[test]
@@ -722,10 +728,11 @@ fn each_module_speaks_its_own_vocabulary() {
         ("aws_lambda_events", &["event.rs"]),
         ("lambda_runtime", &["main.rs", "error.rs"]),
         ("aws_config", &["lib.rs", "ivs.rs", "lake.rs", "queue.rs"]),
+        ("aws_runtime", &["patience.rs"]),
         ("aws_smithy_http_client", &["lib.rs"]),
         (
             "aws_smithy_runtime_api",
-            &["ivs.rs", "pace.rs", "patience.rs"],
+            &["ivs.rs", "pace.rs", "patience.rs", "lake.rs", "queue.rs"],
         ),
         ("tracing_subscriber", &["main.rs"]),
     ]);

@@ -14,7 +14,7 @@ async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {
         seed: 4,
         sessions: 60,
         chaos: Duration::from_secs(15),
-        timeout: Duration::from_secs(4),
+        factor: 225,
     };
     let report = run(bootstrap, parent, settings).await.expect("it starts");
     assert!(report.is_clean(), "{report}");

@@ -114,7 +114,6 @@ impl Services {
         for (name, value) in [
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
             ("QUEUE_URL", &self.queues[0]),
-            ("SWEEP_QUEUE_URL", &self.queues[1]),
             ("CALLS_PER_SECOND", "1000"),
             ("SWEEP_CALLS_PER_SECOND", "1000"),
         ] {

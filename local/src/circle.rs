@@ -1,5 +1,6 @@
 //! The whole circle: event → queue of work → function → lake, and tick → queue of sweeps → function → queue of work.
-//! The queues and their source mappings are as in `template.yaml`, with shorter times.
+//! The queues, their source mappings and the function's time-out are those of `template.yaml`, with all times divided by one
+//! factor.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,52 +13,54 @@ use tempfile::TempDir;
 
 use crate::function::{Answer, Died};
 use crate::ivs::Ivs;
-use crate::mapping::{Mapping, MappingSettings};
+use crate::mapping::Mapping;
 use crate::pool::Pool;
 use crate::queues::QueueSettings;
 use crate::s3::S3;
 use crate::sqs::Sqs;
-use crate::{BUCKET, REGION, TIMEOUT, variables};
+use crate::template::Template;
+use crate::{BUCKET, REGION, variables};
 
 /// The names of the queues.
 pub const WORK: &str = "work";
 pub const SWEEPS: &str = "sweeps.fifo";
 pub const DEAD: &str = "work-dead";
 
+/// SQS's counts settle a minute or more after the last sending.
+const COUNTS_LAG: Duration = Duration::from_secs(90);
+
 /// What differs from one circle to another.
 #[derive(Clone, Debug)]
 pub struct CircleSettings {
     /// Variables of the function, beside its usual ones.
     pub variables: Vec<(String, String)>,
-    /// How long a hint waits.
-    pub delay: Duration,
-    /// How long a failed message waits for its next try.
-    pub visibility_timeout: Duration,
-    /// How much the counts of the queues lag.
-    pub counts_lag: Duration,
-    /// Lambda's time-out.
-    pub timeout: Duration,
+    /// What all times are divided by: those of the template, and the lag of the queues' counts. By 100, Lambda's time-out is
+    /// 9 s, and a failed message comes back after 10 s.
+    pub factor: u32,
     /// Processes of the function at most.
     pub processes: usize,
-    /// Batches of work at a time.
-    pub concurrency: usize,
 }
 
 impl Default for CircleSettings {
     fn default() -> Self {
         Self {
             variables: Vec::new(),
-            delay: Duration::ZERO,
-            visibility_timeout: Duration::from_secs(20),
-            counts_lag: Duration::ZERO,
-            timeout: TIMEOUT,
+            factor: 100,
             processes: 3,
-            concurrency: 2,
         }
     }
 }
 
 impl CircleSettings {
+    /// With all times divided by `factor`.
+    #[must_use]
+    pub fn at(factor: u32) -> Self {
+        Self {
+            factor,
+            ..Self::default()
+        }
+    }
+
     /// With these variables.
     #[must_use]
     pub fn with(mut self, variables: &[(&str, &str)]) -> Self {
@@ -109,41 +112,22 @@ impl Circle {
         let ivs = Ivs::start(REGION).await?;
         let s3 = S3::start(&folder.join("s3"), BUCKET).await?;
         let sqs = Sqs::start().await?;
-        let CircleSettings {
-            visibility_timeout,
-            counts_lag,
-            ..
-        } = settings;
-        let plain = QueueSettings {
-            visibility_timeout,
-            counts_lag,
-            ..QueueSettings::default()
+        let template = Template::scaled(settings.factor);
+        let queue = |resource| QueueSettings {
+            counts_lag: template.scale(COUNTS_LAG),
+            ..template.queue(resource)
         };
-        sqs.create(DEAD, plain.clone());
-        let dead_letter = Some((DEAD.to_owned(), 5));
-        let work = sqs.create(
-            WORK,
-            QueueSettings {
-                delay: settings.delay,
-                dead_letter,
-                ..plain.clone()
-            },
-        );
-        let sweeps = sqs.create(
-            SWEEPS,
-            QueueSettings {
-                fifo: true,
-                deduplication: Duration::ZERO,
-                ..plain
-            },
-        );
+        sqs.create(DEAD, queue("WorkDeadLetterQueue"));
+        let dead_letter = Some((DEAD.to_owned(), template.receives("WorkQueue")));
+        let work = QueueSettings {
+            dead_letter,
+            ..queue("WorkQueue")
+        };
+        let work = sqs.create(WORK, work);
+        sqs.create(SWEEPS, queue("SweepQueue"));
 
         let mut all: HashMap<String, String> = variables(&ivs, &s3);
-        for (name, value) in [
-            ("AWS_ENDPOINT_URL_SQS", sqs.url()),
-            ("QUEUE_URL", &work),
-            ("SWEEP_QUEUE_URL", &sweeps),
-        ] {
+        for (name, value) in [("AWS_ENDPOINT_URL_SQS", sqs.url()), ("QUEUE_URL", &work)] {
             all.insert(name.to_owned(), value.to_owned());
         }
         all.extend(settings.variables);
@@ -156,21 +140,15 @@ impl Circle {
             logs,
             settings.processes,
         ));
-        let batches = MappingSettings {
-            batch_size: 200,
-            window: Duration::from_millis(200),
-            max_concurrency: settings.concurrency,
-            reports_failures: true,
-        };
-        let one = MappingSettings {
-            batch_size: 1,
-            window: Duration::ZERO,
-            ..batches
+        let timeout = template.timeout();
+        let mapping = |queue, event| {
+            let settings = template.mapping(event);
+            Mapping::start(&sqs, queue, settings, pool.invoker(timeout))
         };
         Ok(Self {
-            work: Mapping::start(&sqs, WORK, batches, pool.invoker(settings.timeout)),
-            sweeps: Mapping::start(&sqs, SWEEPS, one, pool.invoker(settings.timeout)),
-            timeout: settings.timeout,
+            work: mapping(WORK, "Work"),
+            sweeps: mapping(SWEEPS, "Sweeps"),
+            timeout,
             ivs,
             s3,
             sqs,
@@ -196,10 +174,15 @@ impl Circle {
         &self.folder
     }
 
-    /// What the schedule sends.
+    /// What the schedule sends. It comes every quarter of an hour, and tests wait less: so each tick has a deduplication id of
+    /// its own.
     pub fn tick(&self) {
-        self.sqs
-            .send_to_group(SWEEPS, "sweep", &json!({ "sweep": {} }).to_string());
+        self.send_to_sweeps(&json!({ "sweep": {} }));
+    }
+
+    /// Sends a message to the queue of sweeps, as a person would.
+    pub fn send_to_sweeps(&self, payload: &Value) {
+        self.sqs.send_once(SWEEPS, "sweep", &payload.to_string());
     }
 
     /// Waits until both queues are empty and nothing is worked on.
@@ -208,6 +191,19 @@ impl Circle {
     /// `TimedOut`, naming every queue's depth.
     pub async fn until_quiet(&self, timeout: Duration) -> io::Result<()> {
         self.sqs.until_empty(&[WORK, SWEEPS], timeout).await
+    }
+
+    /// Waits until both queues are empty, and the counts of the queue of work say so, as they do long before the next tick of a
+    /// schedule.
+    ///
+    /// # Errors
+    /// As [`Circle::until_quiet`].
+    pub async fn until_settled(&self, timeout: Duration) -> io::Result<()> {
+        self.until_quiet(timeout).await?;
+        while self.sqs.told_depth(WORK).all() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
     /// The log lines of all sweeps that came to an end, in no particular order.

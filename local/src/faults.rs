@@ -93,6 +93,8 @@ pub enum S3Kind {
     Error500,
     /// `SlowDown`.
     SlowDown503,
+    /// `KMS.ThrottlingException`, of a GET or a PUT: S3 passes on what KMS answers.
+    KmsThrottled400,
     /// The connection stays open, and nothing comes.
     NoAnswer,
     /// `PreconditionFailed`, of a PUT with a condition.

@@ -268,8 +268,11 @@ impl World {
         Ok(page.json("stageSessions", |item| match item {
             Item::Session(id) => {
                 let name = (stage_arn.clone(), id.clone());
-                let session = self.sessions.get(&name)?;
-                Some(self.summary(&name, session))
+                let mut summary = self.summary(&name, self.sessions.get(&name)?);
+                if let Some(start) = self.listed_starts.get(&name) {
+                    summary["startTime"] = timestamp(*start).into();
+                }
+                Some(summary)
             }
             Item::Stage(_) | Item::Participant(_) => None,
         }))

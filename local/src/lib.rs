@@ -27,6 +27,7 @@ pub mod scene;
 mod server;
 pub mod soak;
 pub mod sqs;
+pub mod template;
 mod wire;
 mod world;
 
@@ -41,6 +42,7 @@ use tempfile::TempDir;
 use crate::function::{Answer, Function};
 use crate::ivs::Ivs;
 use crate::s3::S3;
+use crate::template::Template;
 
 /// The region, bucket and keys of the stack. The keys open nothing but the local servers.
 pub const REGION: &str = "us-west-2";
@@ -107,6 +109,7 @@ impl Stack {
 /// The variables that point a function at these servers.
 #[must_use]
 pub fn variables(ivs: &Ivs, s3: &S3) -> HashMap<String, String> {
+    let memory = Template::scaled(1).memory_megabytes().to_string();
     [
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
@@ -115,6 +118,7 @@ pub fn variables(ivs: &Ivs, s3: &S3) -> HashMap<String, String> {
         ("BUCKET", BUCKET),
         // Nothing listens there: only a sweep, or time that runs out, sends to a queue.
         ("QUEUE_URL", "http://127.0.0.1:9/000000000000/work"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()

@@ -14,18 +14,18 @@ use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches;
 use chrono::Utc;
 use ivs_attendance_local::bench::{self, Handlers};
-use ivs_attendance_local::circle::{Circle, CircleSettings, SWEEPS, WORK};
+use ivs_attendance_local::circle::{Circle, CircleSettings, WORK};
 use ivs_attendance_local::costs::{costs, write_bill};
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
 use ivs_attendance_local::memory_bench::memory;
-use ivs_attendance_local::queues::QueueSettings;
 use ivs_attendance_local::quota_bench::quota_bench;
 use ivs_attendance_local::s3::S3;
 use ivs_attendance_local::sample;
 use ivs_attendance_local::scene::{self, event};
 use ivs_attendance_local::soak::{self, Settings};
 use ivs_attendance_local::sqs::Sqs;
+use ivs_attendance_local::template::Template;
 use ivs_attendance_local::{BUCKET, REGION, variables};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -296,14 +296,7 @@ async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
     scene::set(&mut ivs.world(), Utc::now());
 
     let sqs = Sqs::start().await?;
-    let work = sqs.create(WORK, QueueSettings::default());
-    let sweeps = sqs.create(
-        SWEEPS,
-        QueueSettings {
-            fifo: true,
-            ..QueueSettings::default()
-        },
-    );
+    let work = sqs.create(WORK, Template::scaled(1).queue("WorkQueue"));
 
     let mut settings: Vec<_> = variables(&ivs, &s3)
         .into_iter()
@@ -313,7 +306,6 @@ async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
         ("AWS_REGION", REGION),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("QUEUE_URL", &work),
-        ("SWEEP_QUEUE_URL", &sweeps),
     ] {
         settings.push((name.to_owned(), value.to_owned()));
     }

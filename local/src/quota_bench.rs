@@ -28,7 +28,7 @@ async fn large_session(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Er
     println!("## A session of 10,000 participants, at 5 calls a second of quota\n");
     println!("| calls a second | calls | seconds | calls ÷ rate | ratio |\n|---|---|---|---|---|");
     for rate in ["2", "4"] {
-        let settings = CircleSettings::default().with(&[("CALLS_PER_SECOND", rate)]);
+        let settings = CircleSettings::at(1).with(&[("CALLS_PER_SECOND", rate)]);
         let circle = Circle::start(bootstrap, folder, settings).await?;
         circle
             .ivs
@@ -65,7 +65,7 @@ async fn beside_a_customer(bootstrap: &Path, folder: &Path) -> Result<(), Box<dy
         let (mut failed, mut throttled, mut calls, mut refused) = (0, 0, 0, 0);
         let began = Instant::now();
         for _ in 0..RUNS {
-            let circle = Circle::start(bootstrap, folder, CircleSettings::default()).await?;
+            let circle = Circle::start(bootstrap, folder, CircleSettings::at(1)).await?;
             circle.ivs.world().quota = quota;
             for number in 1..=3 {
                 circle
@@ -97,7 +97,7 @@ async fn too_fast(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>>
     println!("## A wrong setting: CALLS_PER_SECOND=50, a session of 3,000\n");
     println!("| quota | participants | calls | throttles | seconds |\n|---|---|---|---|---|");
     for quota in [Quota::Window, Quota::Bucket] {
-        let settings = CircleSettings::default().with(&[("CALLS_PER_SECOND", "50")]);
+        let settings = CircleSettings::at(1).with(&[("CALLS_PER_SECOND", "50")]);
         let circle = Circle::start(bootstrap, folder, settings).await?;
         circle.ivs.world().quota = quota;
         circle

@@ -261,6 +261,9 @@ async fn answer(front: Front, request: Request) -> Response {
     let instead = |&fault: &S3Kind| match fault {
         S3Kind::Forbidden403 => Some(refusal(403, "AccessDenied")),
         S3Kind::Error500 => Some(refusal(500, "InternalError")),
+        S3Kind::KmsThrottled400 => ["GET", "PUT"]
+            .contains(&entry.operation.as_str())
+            .then(|| refusal(400, "KMS.ThrottlingException")),
         S3Kind::SlowDown503 => Some(refusal(503, "SlowDown")),
         S3Kind::PreconditionFailed412 if conditional_put => {
             Some(refusal(412, "PreconditionFailed"))

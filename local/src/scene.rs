@@ -78,6 +78,26 @@ pub fn ended(people: usize, minutes_ago: i64) -> Session {
     }
 }
 
+/// The ARN of a stage by its number, and the id of a session.
+#[must_use]
+pub fn stage(number: usize) -> String {
+    format!("{STAGE}stage{number:05}")
+}
+
+#[must_use]
+pub fn session(number: usize) -> String {
+    format!("st-{number:013}")
+}
+
+/// A session of two people that has not ended.
+#[must_use]
+pub fn live() -> Session {
+    Session {
+        end_time: None,
+        ..ended(2, 0)
+    }
+}
+
 /// A request by hand.
 #[must_use]
 pub fn request(stage_arn: &str, session_id: &str) -> Value {

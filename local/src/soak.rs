@@ -41,8 +41,8 @@ pub struct Settings {
     pub sessions: usize,
     /// How long the faults last.
     pub chaos: Duration,
-    /// Lambda's time-out; a message that failed comes back two seconds later.
-    pub timeout: Duration,
+    /// What the template's times are divided by.
+    pub factor: u32,
 }
 
 impl Default for Settings {
@@ -51,7 +51,7 @@ impl Default for Settings {
             seed: 0,
             sessions: 300,
             chaos: Duration::from_mins(2),
-            timeout: Duration::from_secs(8),
+            factor: 120,
         }
     }
 }
@@ -113,13 +113,8 @@ pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Res
     let mut random = Rng::with_seed(settings.seed);
     let script = Script::draw(&settings, now(), &mut random);
     let circle = CircleSettings {
-        delay: Duration::from_millis(500),
-        visibility_timeout: settings.timeout + Duration::from_secs(2),
-        counts_lag: Duration::from_millis(500),
-        timeout: settings.timeout,
         processes: 4,
-        concurrency: 3,
-        ..CircleSettings::default()
+        ..CircleSettings::at(settings.factor)
     };
     let circle = circle.with(&[
         ("CALLS_PER_SECOND", "500"),

@@ -83,8 +83,10 @@ pub enum Fault {
     LostAnswer,
     /// 403, and nothing was done.
     AccessDenied,
-    /// 400, by its code a throttle, and nothing was done.
+    /// 403, by its code a throttle, and nothing was done.
     Throttled,
+    /// 400: SQS passes on that KMS throttled it.
+    KmsThrottled,
     /// The entries of a batch at these positions, from 0, fail by no fault of the sender; the others are sent.
     Entries(Vec<usize>),
 }
@@ -140,7 +142,7 @@ impl Sqs {
     /// # Panics
     /// If there is no such queue, or it is a FIFO queue.
     pub fn send(&self, name: &str, body: &str) {
-        self.put(name, body, None);
+        self.put(name, body, None, None);
     }
 
     /// Sends a message to a group of a FIFO queue as EventBridge's scheduler would: deduplicated by its content.
@@ -148,10 +150,19 @@ impl Sqs {
     /// # Panics
     /// If there is no such queue, or it is no FIFO queue.
     pub fn send_to_group(&self, name: &str, group: &str, body: &str) {
-        self.put(name, body, Some(group.to_owned()));
+        self.put(name, body, Some(group.to_owned()), None);
     }
 
-    fn put(&self, name: &str, body: &str, group: Option<String>) {
+    /// Sends a message to a group of a FIFO queue with a deduplication id that no other message has.
+    ///
+    /// # Panics
+    /// As [`Sqs::send_to_group`].
+    pub fn send_once(&self, name: &str, group: &str, body: &str) {
+        let id = format!("{:x}", fastrand::u128(..));
+        self.put(name, body, Some(group.to_owned()), Some(id));
+    }
+
+    fn put(&self, name: &str, body: &str, group: Option<String>, deduplication_id: Option<String>) {
         self.queues.change(|world, now| {
             if let Some(settings) = world.settings(name) {
                 assert_eq!(
@@ -163,6 +174,7 @@ impl Sqs {
             let parcel = Parcel {
                 body: body.to_owned(),
                 group,
+                deduplication_id,
                 ..Parcel::default()
             };
             world.send(name, now, parcel);
@@ -176,6 +188,12 @@ impl Sqs {
     #[must_use]
     pub fn depth(&self, name: &str) -> Depth {
         self.queues.look(|world, now| world.depth(name, now))
+    }
+
+    /// How many messages lie in a queue as SQS tells it, with lag.
+    #[must_use]
+    pub fn told_depth(&self, name: &str) -> Depth {
+        self.queues.look(|world, now| world.told_depth(name, now))
     }
 
     /// The bodies of the messages in a queue, in whatever state, in the order of their arrival.
@@ -416,7 +434,11 @@ impl Wire {
             Some(Fault::AccessDenied) => return Err(access_denied(operation, body)),
             Some(Fault::Throttled) => {
                 let names = ("com.amazonaws.sqs#RequestThrottled", "RequestThrottled");
-                return Err(refusal(400, names, "Request is throttled.".to_owned()));
+                return Err(refusal(403, names, "Request is throttled.".to_owned()));
+            }
+            Some(Fault::KmsThrottled) => {
+                let names = ("com.amazonaws.sqs#KmsThrottled", "KMS.ThrottlingException");
+                return Err(refusal(400, names, "Rate exceeded".to_owned()));
             }
             Some(Fault::LostAnswer | Fault::Entries(_)) | None => {}
         }

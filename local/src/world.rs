@@ -25,6 +25,8 @@ pub struct World {
     pub sessions: BTreeMap<(String, String), Session>,
     /// What goes wrong, for as long as it stands here.
     pub faults: Vec<Fault>,
+    /// Starts that ListStageSessions gives in place of those that GetStageSession gives.
+    pub listed_starts: BTreeMap<(String, String), DateTime<Utc>>,
     /// Stages whose sessions the service refuses to list (`PendingVerification`).
     pub sick_stages: BTreeSet<String>,
     /// Every request so far.
@@ -112,6 +114,7 @@ impl World {
             stages: BTreeSet::new(),
             sessions: BTreeMap::new(),
             faults: Vec::new(),
+            listed_starts: BTreeMap::new(),
             sick_stages: BTreeSet::new(),
             calls: Vec::new(),
             called: watch::Sender::new(0),

@@ -258,12 +258,8 @@ impl Tick {
 }
 
 async fn start(bootstrap: &Path, parent: &Path) -> io::Result<Circle> {
-    let settings = CircleSettings {
-        // As in the template: what takes minutes must not be handed out again meanwhile.
-        visibility_timeout: Duration::from_secs(1000),
-        ..CircleSettings::default()
-    };
-    Circle::start(bootstrap, parent, settings).await
+    // What takes minutes must not be handed out again meanwhile.
+    Circle::start(bootstrap, parent, CircleSettings::at(3)).await
 }
 
 /// What CloudWatch Logs would have counted so far.

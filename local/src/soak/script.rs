@@ -12,6 +12,7 @@ use crate::faults::{Kind, S3Kind};
 use crate::ivs::Participant;
 use crate::scene::audience;
 use crate::sqs;
+use crate::template::Template;
 
 /// A session's stage and id.
 pub(super) type Name = (String, String);
@@ -167,7 +168,8 @@ impl Draw<'_> {
 
         self.act(begins, Action::Begin(place));
         // A look that is the last may have begun one time-out before the moment that makes it the last.
-        let known_by = end + confirm - self.settings.timeout.as_secs_f64() - 3.0;
+        let timeout = Template::scaled(self.settings.factor).timeout();
+        let known_by = end + confirm - timeout.as_secs_f64() - 3.0;
         let changes = shows.is_some() && !people.is_empty() && known_by > 0.5;
         let mut late = Vec::new();
         if changes && self.chance(0.25) {
