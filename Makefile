@@ -86,8 +86,10 @@ check: $(TOOLS) $(CHECKOV)/installed ## Format, lints, documentation, template, 
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(TOOLED) sam validate --lint
 	$(TOOLED) cfn-lint template.yaml
-	$(TOOLED) python3 tests/lint_translated.py template.yaml .local/translated.json
+	$(TOOLED) python3 tests/lint_translated.py template.yaml .local/translated.json .local/combinations
 	$(TOOLED) cfn-lint .local/translated.json
+	@# A minute of processor time, in two processes.
+	ls .local/combinations/*.json | $(TOOLED) xargs -P 2 -n 32 cfn-lint
 	@# Offline. It passes over what it cannot read without a word, so its count of checks is looked for, of each file.
 	for file in template.yaml .local/translated.json; do \
 	  CKV_SKIP_PACKAGE_UPDATE_CHECK=true $(CHECKOV)/bin/checkov --framework cloudformation --skip-download --compact --quiet \
