@@ -95,7 +95,7 @@ check: $(TOOLS) $(CHECKOV)/installed ## Format, lints, documentation, template, 
 	  CKV_SKIP_PACKAGE_UPDATE_CHECK=true $(CHECKOV)/bin/checkov --framework cloudformation --skip-download --compact --quiet \
 	    --file $$file | grep -A1000 'Passed checks: [1-9]'; \
 	done
-	cargo test --locked --quiet --test repo --test queries
+	cargo test --locked --quiet --test repo --test queries --test alarms
 
 athena: $(TOOLS) ## Table and queries on Athena's own engine: needs Maven and a JDK of 24 or newer, fetches Trino once
 	@cargo build --workspace --locked

@@ -690,6 +690,7 @@ fn a_rewrite_changes_the_one_parameter_of_the_stack_and_says_how_to_see_what_is_
     for words in [
         "The update is done.",
         "`make backfill` says under `due`",
+        "Rows that `make erase` removed before that instant come back",
         "aws logs tail the-log --follow",
     ] {
         assert!(said.text.contains(words), "{words} in {}", said.text);

@@ -304,6 +304,7 @@ def rewrite():
     print("is left. How many are left, `make backfill` says under `due`, and so does each sweep in its line of the log under")
     print("`due` and `left`:")
     print(f"  {stack.output('FollowLogs')}")
+    print("Rows that `make erase` removed before that instant come back (docs/erasure.md).")
     print("Later deployments keep the instant, which does no harm: a file that was written since is not written again.")
 
 
