@@ -86,14 +86,16 @@ check: $(TOOLS) $(CHECKOV)/installed ## Format, lints, documentation, template, 
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(TOOLED) sam validate --lint
 	$(TOOLED) cfn-lint template.yaml
-	$(TOOLED) python3 tests/lint_translated.py template.yaml .local/translated.json
+	$(TOOLED) python3 tests/lint_translated.py template.yaml .local/translated.json .local/combinations
 	$(TOOLED) cfn-lint .local/translated.json
+	@# A minute of processor time, in two processes.
+	ls .local/combinations/*.json | $(TOOLED) xargs -P 2 -n 32 cfn-lint
 	@# Offline. It passes over what it cannot read without a word, so its count of checks is looked for, of each file.
 	for file in template.yaml .local/translated.json; do \
 	  CKV_SKIP_PACKAGE_UPDATE_CHECK=true $(CHECKOV)/bin/checkov --framework cloudformation --skip-download --compact --quiet \
 	    --file $$file | grep -A1000 'Passed checks: [1-9]'; \
 	done
-	cargo test --locked --quiet --test repo --test queries
+	cargo test --locked --quiet --test repo --test queries --test alarms
 
 athena: $(TOOLS) ## Table and queries on Athena's own engine: needs Maven and a JDK of 24 or newer, fetches Trino once
 	@cargo build --workspace --locked
@@ -109,9 +111,8 @@ build: $(TOOLS) ## The function for Lambda: an arm64 zip
 	$(TOOLED) cargo lambda build --release --arm64 --output-format zip --bin ivs-attendance
 	@ls -l target/lambda/ivs-attendance/bootstrap.zip
 
-deploy: $(TOOLS) ## Build and deploy into the AWS account of your credentials
-	$(TOOLED) sam build
-	$(TOOLED) sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+deploy: $(TOOLS) ## Build and deploy into the AWS account of your credentials: STACK=…, PARAMETERS="…"; YES=1: unasked
+	@$(TOOLED) python3 tools/deploy.py $(PARAMETERS)
 
 sweep: ## On the deployed stack (STACK=…, as below): look at once for ended sessions that the lake lacks
 	@python3 tools/operate.py sweep
@@ -125,8 +126,12 @@ export: ## Ask for one session: STAGE=arn:… SESSION=st-…
 redrive: ## Try the sessions in the dead-letter queue again
 	@python3 tools/operate.py redrive
 
+rewrite: ## Have sweeps write anew every file last written before an instant: BEFORE=2026-11-24T12:00:00Z; BEFORE= ends it
+	@# BEFORE is not exported above, which would make an empty one of none.
+	@python3 tools/operate.py rewrite
+
 erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILES=…; see docs/erasure.md
-	@$(VENV)/bin/python tools/erase.py
+	@$(VENV)/bin/python tools/region.py $(VENV)/bin/python tools/erase.py
 
 $(TOOLS): requirements.txt
 	python3 -m venv $(VENV)
@@ -144,4 +149,4 @@ $(BENCH_PYTHON)/installed: bench/python/requirements.txt
 	touch $@
 
 .PHONY: help run serve bench bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export redrive erase soak
+  sweep backfill export redrive rewrite erase soak

@@ -2,7 +2,8 @@
 """Stands in for the AWS CLI: tests/operate.rs links to it as `aws` in a folder, and puts that folder on the PATH.
 
 `answers.json` in that folder holds for each command the list of its answers, one a call: {"stdout": …}, of `lambda
-invoke` {"payload": …} too, or {"stderr": …, "code": …}. Each call is kept as a line of `calls.jsonl`.
+invoke` {"payload": …} too, of `configure get` {"text": …}, or {"stderr": …, "code": …}. Each call is kept as a line of
+`calls.jsonl`, with the variables of the CLI.
 """
 
 import json
@@ -16,7 +17,8 @@ command = " ".join(arguments[:2])
 
 calls = folder / "calls.jsonl"
 before = [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
-call = {"command": command, "arguments": arguments, "attempts": os.environ.get("AWS_MAX_ATTEMPTS")}
+variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+call = {"command": command, "arguments": arguments, "environment": variables, "stdin": sys.stdin.read()}
 for argument in arguments:
     if argument.startswith("fileb://"):
         call["payload"] = json.loads(Path(argument.removeprefix("fileb://")).read_text())
@@ -34,4 +36,4 @@ if "payload" in answer:
 if "stderr" in answer:
     print(answer["stderr"], file=sys.stderr)
     sys.exit(answer["code"])
-print(json.dumps(answer.get("stdout", {})))
+print(answer["text"] if "text" in answer else json.dumps(answer.get("stdout", {})))

@@ -26,6 +26,8 @@ struct Deployed {
     folder: TempDir,
     answers: BTreeMap<&'static str, Vec<Value>>,
     parameters: BTreeMap<&'static str, &'static str>,
+    /// What stands in the operator's environment.
+    environment: BTreeMap<&'static str, &'static str>,
 }
 
 struct Said {
@@ -49,10 +51,15 @@ impl Deployed {
             ("RetentionDays", "0"),
         ];
         let sent = json!({ "stdout": { "MessageId": "2e1424d4-f796-459a-8184-9c92662be6da" } });
+        let account = json!({ "stdout": { "Account": "123456789012" } });
         Self {
             folder,
-            answers: BTreeMap::from([("sqs send-message", vec![sent])]),
+            answers: BTreeMap::from([
+                ("sqs send-message", vec![sent]),
+                ("sts get-caller-identity", vec![account]),
+            ]),
             parameters: parameters.into(),
+            environment: BTreeMap::from([("AWS_REGION", "us-west-2")]),
         }
     }
 
@@ -93,7 +100,8 @@ impl Deployed {
         std::fs::write(file, json!(answers).to_string()).unwrap();
         let folder = self.folder.path().to_str().unwrap();
         let path = std::env::var_os("PATH").unwrap().into_string().unwrap();
-        said(&format!("{folder}:{path}"), arguments, typed)
+        let path = format!("{folder}:{path}");
+        said(&path, &self.environment, arguments, typed)
     }
 
     fn calls(&self) -> Vec<Value> {
@@ -136,7 +144,12 @@ fn printed(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn said(path: &str, arguments: &[&str], typed: &str) -> Said {
+fn said(
+    path: &str,
+    environment: &BTreeMap<&'static str, &'static str>,
+    arguments: &[&str],
+    typed: &str,
+) -> Said {
     let mut make = Command::new("make");
     make.arg("--no-print-directory").args(arguments);
     for variable in [
@@ -147,15 +160,22 @@ fn said(path: &str, arguments: &[&str], typed: &str) -> Said {
         "STAGE",
         "SESSION",
         "YES",
+        "BEFORE",
+        "PARAMETERS",
     ] {
         make.env_remove(variable);
+    }
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_str().is_some_and(|it| it.starts_with("AWS_")) {
+            make.env_remove(variable);
+        }
     }
     // Should a real `aws` be found all the same, it reaches nothing.
     make.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         .env("AWS_CONFIG_FILE", "/dev/null")
-        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-        .env_remove("AWS_PROFILE");
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
     make.env("PATH", path)
+        .envs(environment)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     make.stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -251,7 +271,8 @@ fn a_backfill_asks_over_all_stages_adds_up_and_then_sends_the_sweep() {
     let dry_run: Value = serde_json::from_str(&file("sweep-dry-run")).unwrap();
     let after = |arn| json!({ "sweep": { "dry_run": true, "after": arn } });
     assert_eq!(payloads, [dry_run, after(first), after(second)]);
-    assert!(invocations.iter().all(|call| call["attempts"] == "1"));
+    let attempts = |call: &&Value| call["environment"]["AWS_MAX_ATTEMPTS"] == "1";
+    assert!(invocations.iter().all(attempts));
     for invocation in stack.named("lambda invoke") {
         assert_eq!(invocation["--cli-read-timeout"], "0");
         assert_eq!(invocation["--function-name"], "ivs-attendance-Function");
@@ -278,6 +299,7 @@ fn a_backfill_asks_over_all_stages_adds_up_and_then_sends_the_sweep() {
     }
     for words in [
         &format!("could not be listed: {STAGE}"),
+        "It lists 1 stages a second, a quarter of SweepCallsPerSecond, so\n1,000 stages take at least 17 minutes",
         "21,600 sessions to export, in at least 43,200 calls to IVS",
         "4 calls a second of each (2 by one of 2 invocations):\n  at least 1.5 hours",
         "it takes at least 72 sweeps:\n  at rate(15 minutes) that is at least 17.8 hours",
@@ -488,6 +510,299 @@ fn a_redrive_moves_the_dead_letter_queue_back() {
     );
 }
 
+/// The region that each program was given, by both of the variables from which the tools of AWS read it.
+fn regions(stack: &Deployed) -> Vec<(Value, Value)> {
+    let calls = stack.calls();
+    let worked = calls
+        .iter()
+        .filter(|call| call["command"] != "configure get");
+    let both = worked.map(|call| &call["environment"]);
+    both.map(|it| (it["AWS_REGION"].clone(), it["AWS_DEFAULT_REGION"].clone()))
+        .collect()
+}
+
+#[test]
+fn all_of_a_command_works_in_the_one_region_that_it_names_first() {
+    for (environment, profile, region) in [
+        (&[("AWS_REGION", "eu-west-1")][..], "us-east-1", "eu-west-1"),
+        (
+            &[("AWS_DEFAULT_REGION", "eu-west-1")],
+            "us-east-1",
+            "eu-west-1",
+        ),
+        (
+            &[
+                ("AWS_REGION", "eu-west-1"),
+                ("AWS_DEFAULT_REGION", "us-east-1"),
+            ],
+            "us-east-1",
+            "eu-west-1",
+        ),
+        (&[("AWS_REGION", "")], "us-east-1", "us-east-1"),
+    ] {
+        let mut stack = Deployed::new();
+        stack.environment = environment.iter().copied().collect();
+        let of_profile = json!({ "text": profile });
+        stack.answers.insert("configure get", vec![of_profile]);
+        let said = stack.make(&["sweep"], "");
+        assert!(said.success, "{}", said.error);
+        let first = format!("Account 123456789012, region {region}, stack ivs-attendance\n");
+        assert!(said.text.starts_with(&first), "{}", said.text);
+        let regions = regions(&stack);
+        assert_eq!(regions.len(), 3);
+        for given in regions {
+            assert_eq!(given, (json!(region), json!(region)));
+        }
+    }
+}
+
+#[test]
+fn without_a_region_or_with_one_that_cannot_be_a_command_asks_nothing_of_aws() {
+    for (environment, profile, quoted) in [
+        (
+            &[][..],
+            json!({ "stderr": "", "code": 1 }),
+            "no region is set; AWS_REGION",
+        ),
+        (
+            &[("AWS_REGION", "Ireland")],
+            json!({}),
+            "AWS_REGION='Ireland' must be the name of a region",
+        ),
+        (
+            &[],
+            json!({ "text": "eu_west_1" }),
+            "the region of your profile, 'eu_west_1', must be",
+        ),
+        (
+            &[("AWS_PROFILE", "nobody")],
+            json!({ "stderr": "The config profile (nobody) could not be found", "code": 255 }),
+            "The config profile (nobody) could not be found",
+        ),
+    ] {
+        let mut stack = Deployed::new();
+        stack.environment = environment.iter().copied().collect();
+        stack.answers.insert("configure get", vec![profile]);
+        let said = stack.make(&["sweep"], "");
+        assert!(
+            !said.success && said.error.contains(quoted),
+            "{quoted} in {}",
+            said.error
+        );
+        assert!(regions(&stack).is_empty());
+    }
+}
+
+#[test]
+fn the_operators_own_settings_of_the_cli_change_nothing() {
+    let mut stack = Deployed::new().reports(&[report(1, 9, 9, None)]);
+    stack.environment.extend([
+        ("AWS_CLI_AUTO_PROMPT", "on"),
+        ("AWS_PAGER", "less"),
+        ("AWS_DEFAULT_OUTPUT", "text"),
+        ("AWS_RETRY_MODE", "legacy"),
+        ("AWS_MAX_ATTEMPTS", "7"),
+    ]);
+    let said = stack.make(&["backfill"], "y\n");
+    assert!(said.success, "{}", said.error);
+    let calls = stack.calls();
+    assert_eq!(calls.len(), 4);
+    for call in calls {
+        let set = |name: &str| call["environment"][name].as_str().unwrap().to_owned();
+        assert_eq!(set("AWS_CLI_AUTO_PROMPT"), "off");
+        assert_eq!(set("AWS_PAGER"), "");
+        let attempts = if call["command"] == "lambda invoke" {
+            "1"
+        } else {
+            "3"
+        };
+        assert_eq!(
+            (&*set("AWS_RETRY_MODE"), &*set("AWS_MAX_ATTEMPTS")),
+            ("standard", attempts)
+        );
+        let arguments = call["arguments"].as_array().unwrap();
+        assert!(arguments.ends_with(&[json!("--output"), json!("json")]));
+        // The operator's yes is for the question, and not for a prompt of the CLI.
+        assert_eq!(call["stdin"], "");
+    }
+}
+
+/// A stack that is being rewritten before this instant, if it is one, and whose updates succeed.
+fn rewritten(before: &'static str) -> Deployed {
+    let mut stack = Deployed::new();
+    stack.parameters.insert("RewriteBefore", before);
+    let id = json!({ "stdout": { "StackId": "arn:aws:cloudformation:us-west-2:123456789012:stack/ivs-attendance/1" } });
+    stack
+        .answers
+        .insert("cloudformation update-stack", vec![id]);
+    stack
+        .answers
+        .insert("cloudformation wait", vec![json!({ "text": "" })]);
+    stack
+}
+
+#[test]
+fn a_rewrite_changes_the_one_parameter_of_the_stack_and_says_how_to_see_what_is_left() {
+    let stack = rewritten("");
+    let said = stack.make(&["rewrite", "BEFORE=2026-11-24T12:00:00Z"], "");
+    assert!(said.success, "{}", said.error);
+    let updates = stack.named("cloudformation update-stack");
+    assert_eq!(
+        (updates.len(), &*updates[0]["--stack-name"]),
+        (1, "ivs-attendance")
+    );
+    let parameters: Vec<Value> = serde_json::from_str(&updates[0]["--parameters"]).unwrap();
+    let (changed, others): (Vec<_>, Vec<_>) = parameters
+        .into_iter()
+        .partition(|it| it["ParameterKey"] == "RewriteBefore");
+    let instant =
+        json!({ "ParameterKey": "RewriteBefore", "ParameterValue": "2026-11-24T12:00:00Z" });
+    assert_eq!(changed, [instant]);
+    let names: Vec<_> = others
+        .iter()
+        .map(|it| it["ParameterKey"].as_str().unwrap())
+        .collect();
+    let all = stack.parameters.keys().copied();
+    assert_eq!(
+        names,
+        all.filter(|name| *name != "RewriteBefore")
+            .collect::<Vec<_>>()
+    );
+    assert!(others.iter().all(|it| it["UsePreviousValue"] == true));
+    let calls = stack.calls();
+    let update = calls
+        .iter()
+        .find(|call| call["command"] == "cloudformation update-stack");
+    for argument in [
+        "--use-previous-template",
+        "CAPABILITY_IAM",
+        "CAPABILITY_AUTO_EXPAND",
+    ] {
+        assert!(
+            update.unwrap()["arguments"]
+                .as_array()
+                .unwrap()
+                .contains(&argument.into())
+        );
+    }
+    assert_eq!(stack.named("cloudformation wait").len(), 1);
+    for words in [
+        "The update is done.",
+        "`make backfill` says under `due`",
+        "Rows that `make erase` removed before that instant come back",
+        "aws logs tail the-log --follow",
+    ] {
+        assert!(said.text.contains(words), "{words} in {}", said.text);
+    }
+}
+
+#[test]
+fn an_empty_instant_ends_a_rewrite_and_none_at_all_does_not() {
+    let stack = rewritten("2026-11-24T12:00:00Z");
+    let said = stack.make(&["rewrite", "BEFORE="], "");
+    assert!(said.success, "{}", said.error);
+    let update = &stack.named("cloudformation update-stack")[0]["--parameters"];
+    assert!(
+        update.contains(r#"{"ParameterKey": "RewriteBefore", "ParameterValue": ""}"#),
+        "{update}"
+    );
+
+    let stack = rewritten("2026-11-24T12:00:00Z");
+    let said = stack.make(&["rewrite"], "");
+    assert!(
+        !said.success && said.error.contains("BEFORE is missing"),
+        "{}",
+        said.error
+    );
+    assert!(stack.calls().is_empty());
+}
+
+#[test]
+fn an_instant_that_the_function_would_refuse_does_not_reach_the_stack() {
+    for (before, rule) in [
+        ("2026-11-24", "must be an instant by RFC 3339"),
+        ("2026-11-24T12:00:00", "must be an instant by RFC 3339"),
+        ("2026-13-45T12:00:00Z", "must be an instant by RFC 3339"),
+        (
+            "2026-02-30T12:00:00+01:00",
+            "must be an instant by RFC 3339",
+        ),
+        ("yesterday", "must be an instant by RFC 3339"),
+        (
+            "2099-01-01T00:00:00Z",
+            "must not lie in the future: now it is 20",
+        ),
+    ] {
+        let stack = rewritten("");
+        let said = stack.make(&["rewrite", &format!("BEFORE={before}")], "");
+        let quoted = format!("BEFORE='{before}' {rule}");
+        assert!(
+            !said.success && said.error.contains(&quoted),
+            "{}",
+            said.error
+        );
+        assert!(stack.calls().is_empty());
+    }
+}
+
+#[test]
+fn a_rewrite_that_changes_nothing_or_cannot_is_told_so() {
+    let stack = rewritten("2026-11-24T12:00:00Z");
+    let said = stack.make(&["rewrite", "BEFORE=2026-11-24T12:00:00Z"], "");
+    assert!(
+        said.success && said.text.contains("already, so nothing was changed"),
+        "{}",
+        said.error
+    );
+    assert!(stack.named("cloudformation update-stack").is_empty());
+
+    let older = Deployed::new();
+    let said = older.make(&["rewrite", "BEFORE=2026-11-24T12:00:00Z"], "");
+    assert!(
+        !said.success
+            && said
+                .error
+                .contains("no parameter RewriteBefore; deploy this version first"),
+        "{}",
+        said.error
+    );
+
+    let mut stack = rewritten("");
+    let failure = json!({ "stderr": "Waiter StackUpdateComplete failed", "code": 255 });
+    stack.answers.insert("cloudformation wait", vec![failure]);
+    let said = stack.make(&["rewrite", "BEFORE=2026-11-24T12:00:00Z"], "");
+    let events =
+        "aws cloudformation describe-stack-events --region us-west-2 --stack-name ivs-attendance";
+    assert!(
+        !said.success && said.error.contains(events),
+        "{}",
+        said.error
+    );
+}
+
+#[test]
+fn a_cli_that_cannot_work_is_not_blamed_on_the_stack() {
+    let mut stack = Deployed::new();
+    let failure = json!({ "stderr": "The SSO session has expired", "code": 255 });
+    stack
+        .answers
+        .insert("sts get-caller-identity", vec![failure.clone()]);
+    let said = stack.make(&["sweep"], "");
+    assert!(
+        !said.success
+            && said
+                .error
+                .contains("`aws sts get-caller-identity` failed with exit code 255")
+    );
+    let mut stack = Deployed::new();
+    stack
+        .answers
+        .insert("cloudformation describe-stacks", vec![failure]);
+    let said = stack.make(&["sweep"], "");
+    assert!(!said.success && said.error.contains("The SSO session has expired"));
+    assert!(!said.error.contains("must name a stack"), "{}", said.error);
+}
+
 #[test]
 fn failures_of_the_cli_are_told_as_they_are() {
     let mut stack = Deployed::new();
@@ -521,7 +836,9 @@ fn without_the_cli_it_says_what_to_install() {
         let found = printed("bash", &["-c", &format!("command -v {program}")]);
         symlink(found, folder.path().join(program)).unwrap();
     }
-    let said = said(folder.path().to_str().unwrap(), &["sweep"], "");
+    let environment = BTreeMap::from([("AWS_REGION", "us-west-2")]);
+    let path = folder.path().to_str().unwrap();
+    let said = said(path, &environment, &["sweep"], "");
     assert!(!said.success);
     for words in ["the AWS CLI is missing", "install its version 2"] {
         assert!(said.error.contains(words), "{}", said.error);

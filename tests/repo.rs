@@ -10,9 +10,9 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use ivs_attendance::config::Config;
+use ivs_attendance::config::{Config, ConfigError};
 use ivs_attendance::event::{self, Payload, Work};
 use ivs_attendance::sweep::Sweep;
 use ivs_attendance::table::PARTICIPANTS;
@@ -44,10 +44,6 @@ fn properties<'a>(template: &'a Value, resource: &str) -> &'a Value {
         "the template has a resource {resource}"
     );
     properties
-}
-
-fn now() -> chrono::DateTime<chrono::Utc> {
-    ivs_attendance::now()
 }
 
 /// A module's code without its unit tests, which may speak any vocabulary.
@@ -113,16 +109,24 @@ fn readme_explains_the_codes_columns() {
     assert!(readme.contains(&table), "paste into README.md:\n{table}");
 }
 
+/// The code's settings by these variables, and those without which it does not start, at noon on 24 November 2026.
+fn config(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    let lookup = |name: &str| {
+        let given = lookup(name);
+        let required = ["BUCKET", "QUEUE_URL", "AWS_REGION"].contains(&name);
+        given.or_else(|| required.then(|| "value".to_owned()))
+    };
+    Config::parse(lookup, "2026-11-24T12:00:00Z".parse().unwrap())
+}
+
 /// The variables that the code asks for, besides those of Lambda and the SDK.
 fn variables() -> BTreeSet<String> {
     let asked = RefCell::new(BTreeSet::new());
-    let lookup = |name: &str| {
+    config(|name| {
         asked.borrow_mut().insert(name.to_owned());
-        ["BUCKET", "QUEUE_URL", "AWS_REGION"]
-            .contains(&name)
-            .then(|| "value".to_owned())
-    };
-    Config::parse(lookup, now()).unwrap();
+        None
+    })
+    .unwrap();
     asked
         .into_inner()
         .into_iter()
@@ -148,23 +152,21 @@ fn the_template_sets_every_variable_that_the_code_asks_for() {
 #[test]
 fn the_templates_defaults_are_the_codes() {
     let template = template();
-    let lookup = |name: &str| {
-        ["BUCKET", "QUEUE_URL", "AWS_REGION"]
-            .contains(&name)
-            .then(|| "value".to_owned())
-    };
-    let config = Config::parse(lookup, now()).unwrap();
+    let config = config(|_| None).unwrap();
     let default = |parameter: &str| template["Parameters"][parameter]["Default"].clone();
-    assert_eq!(default("CallsPerSecond"), json!(2));
+    assert_eq!(default("CallsPerSecond"), json!("2"));
     assert!((config.calls_per_second - 2.0).abs() < f64::EPSILON);
     assert_eq!(
         default("ConfirmAfterMinutes"),
-        json!(config.confirm_after.num_minutes())
+        json!(config.confirm_after.num_minutes().to_string())
     );
     assert_eq!(default("Prefix"), json!(config.prefix));
-    assert_eq!(default("SweepCallsPerSecond"), json!(4));
+    assert_eq!(default("SweepCallsPerSecond"), json!("4"));
     assert!((config.sweep_calls_per_second - 4.0).abs() < f64::EPSILON);
-    assert_eq!(default("QueueAtMost"), json!(config.queue_at_most));
+    assert_eq!(
+        default("QueueAtMost"),
+        json!(config.queue_at_most.to_string())
+    );
     assert_eq!(
         (default("IgnoreEndedBefore"), config.ignore_ended_before),
         (json!(""), None)
@@ -179,26 +181,280 @@ fn the_templates_defaults_are_the_codes() {
     );
 }
 
+/// What the code makes of one variable, the others being as they must.
+fn set(variable: &str, value: &str) -> Result<Config, ConfigError> {
+    config(|name| (name == variable).then(|| value.to_owned()))
+}
+
+/// Which of these values of parameters `make deploy` would pass on, by the template's rules, at noon on 24 November 2026.
+fn taken(values: &[(&str, String)]) -> Vec<bool> {
+    let script = "import datetime, json, sys; sys.path.insert(0, 'tools'); import deploy; \
+                  rules = deploy.yaml_parse(deploy.TEMPLATE.read_text())['Parameters']; \
+                  now = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.timezone.utc); \
+                  print(json.dumps([not deploy.broken_rule(name, value, rules[name], now) for name, value in json.load(sys.stdin)]))";
+    let mut python = Command::new(".venv/bin/python3")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    serde_json::to_writer(python.stdin.take().unwrap(), values).unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The parameters that become variables, with values that the template takes, and values that it must refuse.
+const EDGES: [(&str, &str, &[&str], &[&str]); 8] = [
+    (
+        "Prefix",
+        "PREFIX",
+        &["", "a/", "video/eu=1/"],
+        &["/", "a", "/a/", "a//", "a*/", " "],
+    ),
+    (
+        "CallsPerSecond",
+        "CALLS_PER_SECOND",
+        &["0.1", "0.25", "1", "4.99", "5", "5.0"],
+        &["0", "0.09", "5.01", "6", "1e0", "NaN", "-1", "2.", " 2", ""],
+    ),
+    (
+        "SweepCallsPerSecond",
+        "SWEEP_CALLS_PER_SECOND",
+        &["0.1", "0.25", "1", "4.99", "5", "5.0"],
+        &["0", "0.09", "5.01", "6", "1e0", "NaN", "-1", "2.", " 2", ""],
+    ),
+    (
+        "ConfirmAfterMinutes",
+        "CONFIRM_AFTER_MINUTES",
+        &["1", "9", "60", "999", "1399", "1440"],
+        &["0", "1.5", "60.0", "1441", "-1", "1e2", "060", ""],
+    ),
+    (
+        "QueueAtMost",
+        "QUEUE_AT_MOST",
+        &["1", "300", "99999", "100000"],
+        &["0", "1.5", "300.0", "100001", "-1", "1e2", ""],
+    ),
+    (
+        "IgnoreEndedBefore",
+        "IGNORE_ENDED_BEFORE",
+        &[
+            "",
+            "2026-11-23T00:00:00Z",
+            "2024-02-29T23:59:59+23:59",
+            "2000-02-29T00:00:00-00:00",
+            "2099-12-31T12:00:00-11:30",
+        ],
+        &[
+            "2026-13-45T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "2026-04-31T00:00:00Z",
+            "2026-11-00T00:00:00Z",
+            "2026-11-23T24:00:00Z",
+            "2026-11-23T00:60:00Z",
+            "2026-11-23T00:00:61Z",
+            "2026-11-23T00:00:00+24:00",
+            "2026-11-23T00:00:00+01:60",
+            "2026-11-23T00:00:00",
+            "2026-11-23",
+        ],
+    ),
+    (
+        "RewriteBefore",
+        "REWRITE_BEFORE",
+        &[
+            "",
+            "2026-11-24T12:00:00Z",
+            "2026-11-24T13:00:00+01:00",
+            "2024-02-29T23:59:59Z",
+        ],
+        &[
+            "2026-11-24T12:00:01Z",
+            "2026-11-24T12:00:00-01:00",
+            "2026-02-30T00:00:00Z",
+            "2026-11-23T24:00:00Z",
+            "2026-11-23",
+        ],
+    ),
+    (
+        "RetentionDays",
+        "RETENTION_DAYS",
+        &["0", "15", "19", "99", "100", "9999"],
+        &["1", "14", "15.5", "10000", "-15", "015", ""],
+    ),
+];
+
+#[test]
+fn what_the_template_takes_for_a_parameter_the_function_starts_with() {
+    let template = template();
+    let variables = &properties(&template, "Function")["Environment"]["Variables"];
+    for (variable, value) in variables.as_object().unwrap() {
+        let parameter = &value["Ref"];
+        if template["Parameters"][parameter.as_str().unwrap_or_default()].is_object() {
+            let known = |edge: &&(&str, &str, &[&str], &[&str])| edge.0 == *parameter;
+            let edge = EDGES.iter().find(known);
+            assert_eq!(
+                edge.map(|edge| edge.1),
+                Some(&**variable),
+                "the edges of {parameter}"
+            );
+        }
+    }
+    for (parameter, variable, good, bad) in EDGES {
+        let values: Vec<_> = good
+            .iter()
+            .chain(bad)
+            .map(|value| (parameter, (*value).to_owned()))
+            .collect();
+        for ((_, value), taken) in values.iter().zip(taken(&values)) {
+            assert_eq!(taken, good.contains(&&**value), "{parameter}={value:?}");
+            if taken {
+                set(variable, value).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn the_template_takes_the_days_of_retention_that_the_code_takes() {
-    let rule = template()["Parameters"]["RetentionDays"]["AllowedPattern"].clone();
-    let output = Command::new(".venv/bin/python3")
-        .arg("-c")
-        .arg("import re, sys; print(*[days for days in range(10100) if re.match(sys.argv[1], str(days))])")
-        .arg(rule.as_str().unwrap())
-        .output()
-        .unwrap();
-    let taken = String::from_utf8(output.stdout).unwrap();
-    let taken: BTreeSet<_> = taken.split_whitespace().collect();
-    for days in (0..10_100).map(|days: i32| days.to_string()) {
-        let lookup = |name: &str| match name {
-            "BUCKET" | "QUEUE_URL" | "AWS_REGION" => Some("value".to_owned()),
-            "RETENTION_DAYS" => Some(days.clone()),
-            _ => None,
-        };
-        let config = Config::parse(lookup, now());
-        assert_eq!(taken.contains(&*days), config.is_ok(), "{days} days");
+    let days: Vec<_> = (0..10_100).map(|days: i32| days.to_string()).collect();
+    let values: Vec<_> = days
+        .iter()
+        .map(|it| ("RetentionDays", it.clone()))
+        .collect();
+    for (days, taken) in days.iter().zip(taken(&values)) {
+        assert_eq!(taken, set("RETENTION_DAYS", days).is_ok(), "{days} days");
     }
+}
+
+#[test]
+fn the_template_takes_the_days_that_there_are_and_no_other() {
+    let years = 1999..2101;
+    let days = years.flat_map(|year| (0..14).map(move |month| (year, month)));
+    let days = days.flat_map(|(year, month)| (0..33).map(move |day| (year, month, day)));
+    let days: Vec<_> = days.collect();
+    let values: Vec<_> = days
+        .iter()
+        .map(|(year, month, day)| {
+            (
+                "IgnoreEndedBefore",
+                format!("{year}-{month:02}-{day:02}T00:00:00Z"),
+            )
+        })
+        .collect();
+    for ((year, month, day), taken) in days.iter().zip(taken(&values)) {
+        let is_day = chrono::NaiveDate::from_ymd_opt(*year, *month, *day).is_some();
+        let of_century = (2000..2100).contains(year);
+        assert_eq!(taken, is_day && of_century, "{year}-{month}-{day}");
+    }
+
+    let first_days = [
+        ("2023-01-01", true),
+        ("2024-02-29", true),
+        ("2026-11-24", true),
+        ("2026-11-25", false),
+        ("2026-02-30", false),
+        ("2025-02-29", false),
+        ("2026-11-1", false),
+        ("", false),
+    ];
+    let values = first_days.map(|(day, _)| ("FirstDay", day.to_owned()));
+    let expected = first_days.map(|(_, taken)| taken);
+    assert_eq!(taken(&values), expected, "{values:?}");
+}
+
+#[test]
+fn whole_numbers_that_the_function_never_sees_are_whole_too() {
+    let wholes = [
+        (
+            "QueryBytesAtMost",
+            &["10000000", "100000000000"][..],
+            &["9999999", "10000000.5", "1e9"][..],
+        ),
+        ("QueryResultDays", &["1", "3650"], &["0", "1.5", "3651"]),
+        (
+            "NoncurrentVersionDays",
+            &["1", "3599", "3650"],
+            &["0", "1.5", "3651", "4000"],
+        ),
+        (
+            "HintDelaySeconds",
+            &["0", "9", "10", "899", "900"],
+            &["1.5", "901", "-1", "00"],
+        ),
+        (
+            "ExportDelaySeconds",
+            &["600", "999", "1000"],
+            &["599", "600.5"],
+        ),
+    ];
+    for (parameter, good, bad) in wholes {
+        let values: Vec<_> = good
+            .iter()
+            .chain(bad)
+            .map(|it| (parameter, (*it).to_owned()))
+            .collect();
+        for ((_, value), taken) in values.iter().zip(taken(&values)) {
+            assert_eq!(taken, good.contains(&&**value), "{parameter}={value:?}");
+        }
+    }
+    for (name, parameter) in template()["Parameters"].as_object().unwrap() {
+        let choice = parameter["AllowedValues"].is_array();
+        assert!(
+            parameter["Type"] == "String" || choice,
+            "a number that may be 1.5: {name}"
+        );
+    }
+}
+
+#[test]
+fn no_schedule_comes_more_often_than_its_messages_can_be_told_apart() {
+    let good = [
+        "rate(10 minutes)",
+        "rate(15 minutes)",
+        "rate(90 minutes)",
+        "rate(1 hour)",
+        "rate(2 hours)",
+        "rate(1 day)",
+        "cron(0 * * * ? *)",
+        "cron(0/15 * * * ? *)",
+        "cron(*/10 8-18 ? * MON-FRI *)",
+        "cron(0,20,40 * * * ? *)",
+    ];
+    let bad = [
+        "rate(1 minute)",
+        "rate(5 minutes)",
+        "rate(9 minutes)",
+        "rate(1 minutes)",
+        "rate(15 minute)",
+        "rate(1 hours)",
+        "rate(0 hours)",
+        "cron(* * * * ? *)",
+        "cron(0/5 * * * ? *)",
+        "cron(*/9 * * * ? *)",
+        "cron(0-59 * * * ? *)",
+        "cron(0 * * * ?)",
+        "15 minutes",
+        "",
+    ];
+    let values: Vec<_> = good
+        .iter()
+        .chain(&bad)
+        .map(|it| ("SweepSchedule", (*it).to_owned()))
+        .collect();
+    for ((_, value), taken) in values.iter().zip(taken(&values)) {
+        assert_eq!(taken, good.contains(&&**value), "{value:?}");
+    }
+}
+
+#[test]
+fn a_database_of_another_name_replaces_the_former_one() {
+    let template = template();
+    let database = properties(&template, "Database");
+    assert_eq!(database["DatabaseName"], json!({ "Ref": "DatabaseName" }));
+    assert_eq!(database["DatabaseInput"]["Name"], database["DatabaseName"]);
 }
 
 #[test]
@@ -267,13 +523,13 @@ fn the_queues_numbers_fit_the_functions() {
             concurrency,
             &template["Parameters"]["CallsPerSecond"]["Default"]
         ),
-        (2, &json!(2))
+        (2, &json!("2"))
     );
     assert!(
         function.get("ReservedConcurrentExecutions").is_none(),
         "it fails in new accounts"
     );
-    assert_eq!(template["Parameters"]["HintDelaySeconds"]["Default"], 300);
+    assert_eq!(template["Parameters"]["HintDelaySeconds"]["Default"], "300");
 }
 
 /// What each operation that the code calls needs. A HEAD is allowed by GetObject, and answers 404 instead of 403 only
@@ -546,30 +802,6 @@ fn readmes_command_for_a_new_key_fills_in_the_policy() {
 }
 
 #[test]
-fn readmes_value_with_spaces_reaches_the_stack_whole() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
-    let (_, command) = readme
-        .split_once("needs\nall of these quotes: `make ")
-        .unwrap();
-    let (command, _) = command.split_once("`.\n").unwrap();
-    // What make would give to bash, what bash gives to SAM, and what SAM makes of that.
-    let recipe = printed(&format!("make --dry-run -o .venv/installed {command}"));
-    let deploy = recipe.lines().find(|line| line.contains("sam deploy"));
-    let deploy = deploy.unwrap();
-    let parameters = printed(&format!("sam() {{ printf '%s\\n' \"$@\"; }}; {deploy}"));
-    let (_, parameters) = parameters.split_once("--parameter-overrides\n").unwrap();
-    let parse = "import json, sys; from samcli.cli.types import CfnParameterOverridesType; \
-                 print(json.dumps(CfnParameterOverridesType().convert(tuple(sys.argv[1:]), None, None)))";
-    let output = Command::new(".venv/bin/python3")
-        .args(["-c", parse])
-        .args(parameters.lines())
-        .output()
-        .unwrap();
-    let taken: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(taken, json!({ "SweepSchedule": "rate(5 minutes)" }));
-}
-
-#[test]
 fn the_role_and_the_table_mean_the_keys_that_the_code_writes() {
     let template = template();
     let policy = &properties(&template, "FunctionRole")["Policies"][0]["PolicyDocument"];
@@ -713,8 +945,10 @@ fn the_operators_commands_find_what_they_look_for_in_the_template() {
     let mapping = &properties(&template, "Function")["Events"]["Work"]["Properties"];
     let concurrency = &mapping["ScalingConfig"]["MaximumConcurrency"];
     assert!(script.contains(&format!("\nINVOCATIONS = {concurrency}\n")));
-    let most = &template["Parameters"]["QueueAtMost"]["MaxValue"];
-    assert!(script.contains(&format!("\nMOST_QUEUED = {most}\n")));
+    let (_, most) = script.split_once("\nMOST_QUEUED = ").unwrap();
+    let most: i64 = most.lines().next().unwrap().parse().unwrap();
+    let values = [most, most + 1].map(|most| ("QueueAtMost", most.to_string()));
+    assert_eq!(taken(&values), [true, false]);
 }
 
 #[test]
@@ -1016,7 +1250,11 @@ fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
         metric.as_str().unwrap().starts_with("Sweep")
     });
     let memory = properties(&template, "Function")["MemorySize"].as_f64();
-    let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_f64();
+    let default = |parameter: &str| {
+        let default = &template["Parameters"][parameter]["Default"];
+        let of_text = default.as_str().and_then(|text| text.parse().ok());
+        default.as_f64().or(of_text)
+    };
     let count = |count: usize| u32::try_from(count).ok().map(f64::from);
     for (name, number) in [
         ("memory_gb", memory.map(|megabytes| megabytes / 1024.0)),

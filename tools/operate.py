@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The operator's commands on a deployed stack: sweep, backfill, export, redrive. The Makefile calls it.
+"""The operator's commands on a deployed stack: sweep, backfill, export, redrive, rewrite. The Makefile calls it.
 
 It works through the operator's own AWS CLI, finds the queues in the stack's outputs, and sends what lies in events/. It
 asks nothing of IVS and writes nothing to the lake: the function does, so each command may be given again at any time.
-The environment says the rest: STACK, for export STAGE and SESSION, for backfill YES.
+The environment says the rest: STACK, for export STAGE and SESSION, for backfill YES, for rewrite BEFORE.
 """
 
+import datetime
 import json
 import os
 import re
@@ -15,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from region import STACK_NAME, STACK_RULE, Problem, announce, chosen
+
 EVENTS = Path(__file__).resolve().parent.parent / "events"
 INSTALL = "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html"
 
@@ -22,8 +25,8 @@ INSTALL = "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-inst
 INVOCATIONS = 2
 # The largest QueueAtMost.
 MOST_QUEUED = 100000
-# Beyond the function's 900 seconds no answer comes any more.
-ANSWER_WITHIN = 960
+# A dry run answers within 4 minutes, because NAT gateways cut a connection that is silent for 350 seconds.
+ANSWER_WITHIN = 300
 COUNTS = ("stages", "sessions", "live", "missing", "due", "failing", "left", "failed")
 
 # As in src/session.rs.
@@ -31,27 +34,53 @@ STAGE_ARN = re.compile(r"arn:aws:ivs:[a-z0-9-]+:[0-9]+:stage/[A-Za-z0-9-]+")
 STAGE_RULE = "must be a stage's ARN, arn:aws:ivs:REGION:ACCOUNT:stage/ID, of at most 128 characters"
 SESSION_ID = re.compile(r"st-[A-Za-z0-9]{13}")
 SESSION_RULE = "must be a stage session's id: st- and 13 letters or digits, 16 characters in all"
-STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
-STACK_RULE = "must be a stack's name: letters, digits and -, the first a letter, at most 128"
+# The parameter of a rewrite, and its form as in the template.
+REWRITE = "RewriteBefore"
+INSTANT = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})")
+INSTANT_RULE = "must be an instant by RFC 3339, such as 2026-11-23T00:00:00Z"
+# Of the CLI's settings in the operator's environment and files none may change what a command does.
+CLI_SETTINGS = {"AWS_CLI_AUTO_PROMPT": "off", "AWS_PAGER": "", "AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "3"}
 
 
-class Problem(Exception):
-    """What the operator is told; nothing else went wrong."""
+class CliFailed(Problem):
+    """The AWS CLI refused or failed, and said why on its standard error, which the operator has seen."""
+
+    def __init__(self, arguments, code, said):
+        super().__init__(f"`aws {arguments[0]} {arguments[1]}` failed with exit code {code}")
+        self.code, self.said = code, said
 
 
-def aws(*arguments, timeout=None, **environment):
-    """The answer of the AWS CLI, whose own words about a failure go straight to the operator."""
-    command = ["aws", *arguments, "--output", "json"]
-    environment = {**os.environ, "AWS_PAGER": "", **environment}
+def cli(*arguments, timeout=None, **environment):
+    """What the AWS CLI prints. Its own words about a failure go on to the operator."""
+    environment = {**os.environ, **CLI_SETTINGS, **environment}
     try:
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=timeout)
+        done = subprocess.run(
+            ["aws", *arguments, "--output", "json"], env=environment, timeout=timeout, check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        )  # fmt: skip
     except FileNotFoundError:
         raise Problem(f"the AWS CLI is missing (no program `aws` on the PATH); install its version 2: {INSTALL}")
     except subprocess.TimeoutExpired:
         raise Problem(f"`aws {arguments[0]} {arguments[1]}` got no answer within {timeout} seconds")
+    sys.stderr.write(done.stderr)
     if done.returncode:
-        raise Problem(f"`aws {arguments[0]} {arguments[1]}` failed with exit code {done.returncode}")
-    return json.loads(done.stdout or "{}")
+        raise CliFailed(arguments, done.returncode, done.stderr)
+    return done.stdout
+
+
+def aws(*arguments, **more):
+    """The answer of an operation."""
+    return json.loads(cli(*arguments, **more) or "{}")
+
+
+def region_of_profile():
+    try:
+        return cli("configure", "get", "region").strip()
+    except CliFailed as failure:
+        # So it says that there is none.
+        if failure.code == 1 and not failure.said.strip():
+            return None
+        raise
 
 
 def given(name, pattern, rule, at_most=128):
@@ -67,12 +96,14 @@ class Stack:
 
     def __init__(self):
         self.name = given("STACK", STACK_NAME, STACK_RULE)
+        self.region = chosen(region_of_profile)
+        announce(self.region, aws("sts", "get-caller-identity")["Account"])
         try:
             stacks = aws("cloudformation", "describe-stacks", "--stack-name", self.name)["Stacks"]
-        except Problem as problem:
-            rule = "must name a stack deployed in the account and region of your credentials"
-            raise Problem(f"{problem}; STACK={self.name!r} {rule}")
-        self.region = stacks[0]["StackId"].split(":")[3]
+        except CliFailed as failure:
+            if "does not exist" not in failure.said:
+                raise
+            raise Problem(f"{failure}; STACK={self.name!r} must name a stack that is deployed in this account and region")
         self.outputs = {it["OutputKey"]: it["OutputValue"] for it in stacks[0].get("Outputs", [])}
         self.parameters = {it["ParameterKey"]: it["ParameterValue"] for it in stacks[0].get("Parameters", [])}
 
@@ -102,7 +133,7 @@ def send_sweep(stack):
         "--message-body", (EVENTS / "sweep.json").read_text().strip(),
         "--message-group-id", "sweep", "--message-deduplication-id", f"by-hand-{time.time_ns()}",
     )  # fmt: skip
-    print("The sweep is sent. It begins a minute from now, or once the sweep that runs has ended.")
+    print("The sweep is sent. It begins within a minute or so, or once the sweep that runs has ended.")
     print(stack.watch("WorkQueueUrl"))
 
 
@@ -187,8 +218,9 @@ def agreed():
 
 def backfill():
     stack = Stack()
-    pace = float(stack.parameter("SweepCallsPerSecond"))
-    print(f"A dry run first, which sends nothing. It takes a second for {pace:g} stages.", flush=True)
+    pace = float(stack.parameter("SweepCallsPerSecond")) / 4
+    print(f"A dry run first, which sends nothing. It lists {pace:g} stages a second, a quarter of SweepCallsPerSecond, so")
+    print(f"1,000 stages take at least {1000 / pace / 60:.0f} minutes. Every 4 minutes or sooner it says how far it is.", flush=True)
     sums, failed_stages = dry_runs(stack)
     for name, meaning in (
         ("stages", "stages"),
@@ -250,7 +282,66 @@ def redrive():
     print(stack.watch("WorkQueueUrl"))
 
 
-COMMANDS = {command.__name__: command for command in (sweep, backfill, export, redrive)}
+def rewrite():
+    """Sets the stack's parameter for it. The sweeps do the rest."""
+    before = os.environ.get("BEFORE")
+    if before is None:
+        raise Problem(f"BEFORE is missing: it {INSTANT_RULE}, or be empty, which ends a rewrite")
+    if before:
+        check_past("BEFORE", before)
+    stack = Stack()
+    if REWRITE not in stack.parameters:
+        raise Problem(f"the stack {stack.name!r} has no parameter {REWRITE}; deploy this version first: make deploy")
+    if stack.parameters[REWRITE] == before:
+        print(f"{REWRITE} is {before or 'empty'} already, so nothing was changed.")
+    else:
+        change(stack, REWRITE, before)
+    if not before:
+        print("No file is written anew any more, but for those that wait in the queue of work.")
+        return
+    print(f"Every file last written before {before} is written once more, if IVS still lists its session: its participants are")
+    print("listed again, and what IVS says now replaces what is stored. Sweeps do that behind all other work, until no such file")
+    print("is left. How many are left, `make backfill` says under `due`, and so does each sweep in its line of the log under")
+    print("`due` and `left`:")
+    print(f"  {stack.output('FollowLogs')}")
+    print("Rows that `make erase` removed before that instant come back (docs/erasure.md).")
+    print("Later deployments keep the instant, which does no harm: a file that was written since is not written again.")
+
+
+def check_past(name, value):
+    """An instant that the function accepts: by the template's rule, by the calendar, and not in the future."""
+    try:
+        if not INSTANT.fullmatch(value):
+            raise ValueError
+        instant = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError:
+        raise Problem(f"{name}={value!r} {INSTANT_RULE}")
+    now = datetime.datetime.now(datetime.timezone.utc)
+    if instant > now:
+        raise Problem(f"{name}={value!r} must not lie in the future: now it is {now:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def change(stack, parameter, value):
+    """Updates the stack with one parameter changed and all else as it is, and waits until that is done."""
+    parameters = [{"ParameterKey": name, "UsePreviousValue": True} for name in stack.parameters if name != parameter]
+    parameters.append({"ParameterKey": parameter, "ParameterValue": value})
+    named = ("--stack-name", stack.name)
+    aws(
+        "cloudformation", "update-stack", *named, "--use-previous-template",
+        # The template is SAM's, which CloudFormation expands anew.
+        "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
+        "--parameters", json.dumps(parameters),
+    )  # fmt: skip
+    print(f"The stack is updated with {parameter}={value or '(empty)'}, which takes a minute or two.", flush=True)
+    try:
+        cli("cloudformation", "wait", "stack-update-complete", *named)
+    except CliFailed as failure:
+        events = f"aws cloudformation describe-stack-events --region {stack.region} --stack-name {stack.name} --max-items 20"
+        raise Problem(f"{failure}; whether and why the update failed:\n  {events}")
+    print("The update is done.")
+
+
+COMMANDS = {command.__name__: command for command in (sweep, backfill, export, redrive, rewrite)}
 
 
 def main():
