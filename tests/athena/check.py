@@ -141,6 +141,7 @@ def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
         values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
     elif name == "replicas":
         values = [(day, day) * 2 for day in ("2026-11-05", "2026-11-10", "2026-11-20")]
+        values.append(("2026-11-05", "9999-12-31") * 2)
     elif name in ("sessions_ended_lately", "freshness", "days_compared", "duplicates"):
         values = []
     else:
@@ -156,6 +157,26 @@ def check_pack(engine: Engine, files: list[Query], table: list[expected.Row]) ->
         for values in cases:
             run(engine, table, query, values)
         print(f"  {query.name:<24} {len(result.rows):>5} rows {result.milliseconds:>6} ms, {len(cases)} more cases")
+
+
+def check_malformed_days(engine: Engine, files: list[Query]) -> None:
+    """A day that is no date of the form YYYY-MM-DD is refused, also where there is nothing to find."""
+    for query in files:
+        days = [place for place, value in enumerate(query.examples) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value)]
+        # The days of the examples, days without files, and nobody's rows.
+        quiet = [literal("2026-10-05") if place in days else literal("nobody") for place in range(len(query.examples))]
+        for place in days:
+            for base, malformed, said in [
+                (query.examples, "2026-11-1", "not YYYY-MM-DD: 2026-11-1"),
+                (quiet, "2026-10-5", "not YYYY-MM-DD: 2026-10-5"),
+                (quiet, "2026-02-30", "Value cannot be cast to date: 2026-02-30"),
+            ]:
+                values = [literal(malformed) if place == at else value for at, value in enumerate(base)]
+                fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
+    query = next(file for file in files if file.name == "files_of_user")
+    for malformed in ["01.11.2026", "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "today", "x 2026-11-01", ""]:
+        values = ", ".join(map(literal, [malformed, "2026-11-30", "ana"]))
+        fails(f"{query.name} {values}", f"not YYYY-MM-DD: {malformed}", lambda: engine.query(query.sql, values))
 
 
 def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:
@@ -443,6 +464,8 @@ def main() -> None:
         print("duplicates are found", flush=True)
         check_pruning(engine, files, table)
         print("no query reads a day that it was not asked for", flush=True)
+        check_malformed_days(engine, files)
+        print("every query refuses a day that is no date of the form YYYY-MM-DD", flush=True)
         check_erasure(engine, files, table)
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
