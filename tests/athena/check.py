@@ -6,6 +6,8 @@ every query, is held against what IVS knows. At the end things are broken on pur
 
 import copy
 import datetime
+import http.client
+import http.server
 import io
 import itertools
 import os
@@ -13,6 +15,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 import pyarrow
 import pyarrow.parquet
@@ -283,7 +286,50 @@ STACK = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
  "Outputs": {"LakeBucket": {"Value": "%s"}}}"""
 
 
-def erase(engine: Engine, user_id: str, answer: str, given: str = "environment", **more: str) -> subprocess.CompletedProcess:
+class Refusing:
+    """S3 that answers 403 to some requests, and leaves the others to moto: those whose method and path hold these."""
+
+    def __init__(self, engine: Engine, *refusals: tuple[str, str]):
+        moto = engine.aws_url.removeprefix("http://")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if any(self.command == method and part in self.path for method, part in refusals):
+                    self.send_response(403)
+                    self.end_headers()
+                    self.wfile.write(b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>")
+                    return
+                connection = http.client.HTTPConnection(moto)
+                connection.request(self.command, self.path, body, dict(self.headers))
+                answer = connection.getresponse()
+                body = answer.read()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_PUT = do_POST = do_DELETE = answer
+
+            def log_message(self, *_) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.aws_url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> "Refusing":
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def erase(engine: Engine | Refusing, user_id: str, answer: str, given: str = "environment", **more: str) -> subprocess.CompletedProcess:
     """What docs/erasure.md has the operator do, with the answer of files_of_user.sql."""
     files = SAMPLE / "files.csv"
     files.write_text(answer, encoding="utf-8")
@@ -352,6 +398,31 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     refused("a file that awaits its second look", erase(engine, lately.user_id, both, YES="1"), "has not had its second look")
     check_rows(engine, table)
 
+    # What fails, or cannot be read, stops nothing else; it is named, and the rest of her rows goes when it is run again.
+    odd = "participants/dt=2026-11-21/Odd000000000_st-Odd0000000001.parquet"
+    unreadable = engine.s3.put_object(Bucket=BUCKET, Key=odd, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
+    engine.s3.delete_object(Bucket=BUCKET, Key=odd)
+    no_parquet = engine.s3.put_object(Bucket=BUCKET, Key=odd, Body=b"neither is this")["VersionId"]
+    more = answer + f"s3://{BUCKET}/{odd}\n"
+    refused("nobody in what can be read", erase(engine, "aNa", more, YES="1"), f"{odd} version {unreadable} is no file of the table")
+    # The oldest version of the last file.
+    stays = engine.s3.list_object_versions(Bucket=BUCKET, Prefix=keys[-1])["Versions"][-1]["VersionId"]
+    with Refusing(engine, ("PUT", keys[0].rsplit("/")[-1]), ("DELETE", stays)) as refusing:
+        done = erase(refusing, "ana", more, YES="1")
+    equal("the exit code when some fails", done.returncode != 0, True)
+    for said in [
+        f"{keys[0]} cannot be written: ",
+        f"{keys[-1]} version {stays} cannot be deleted: ",
+        f"{odd} is no file of the table: ",
+        f"{odd} version {unreadable} is no file of the table: ",
+    ]:
+        equal(f"times that {done.stderr!r} says {said!r}", done.stderr.count(said), 1)
+    equal(f"{done.stdout!r} says what went", f"in {len(keys) - 1} files" in done.stdout, True)
+    for version in (unreadable, no_parquet):
+        engine.s3.delete_object(Bucket=BUCKET, Key=odd, VersionId=version)
+    equal("files in which she still is", set(versions_with(engine, "ana")), {keys[0], keys[-1]})
+    equal("files of the user", files_of("ana"), [its_files[0]])
+
     # A deleted file, too, of which Athena knows nothing.
     deleted = "participants/dt=2026-11-20/Gone00000000_st-Gone000000001.parquet"
     engine.s3.copy_object(Bucket=BUCKET, Key=deleted, CopySource={"Bucket": BUCKET, "Key": keys[0]})
@@ -359,7 +430,8 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     done = erase(engine, "ana", answer, ANSWER="y\n")
     equal("make erase", (done.returncode, done.stderr), (0, ""))
     left = without(table, "ana")
-    said = f"erased {len(table) - len(left)} rows of 'ana' in {len(keys)} files"
+    rows = sum(row.user_id == "ana" and row.dt in keys[0] and row.session_id in keys[0] for row in table)
+    said = f"erased {rows} rows of 'ana' in 1 files"
     equal(f"{said!r} in {done.stdout!r}", said in done.stdout, True)
     equal("versions with the user", versions_with(engine, "ana"), [])
     equal("files of the user", files_of("ana"), [])
