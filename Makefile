@@ -57,7 +57,8 @@ bench-memory: ## What the function takes and costs with 128 to 1,024 MB: a table
 
 bench-quota: ## What the quota of IVS costs, measured: some 5 minutes
 	@cargo build --workspace --locked
-	@target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench
+	@# Its client is the SDK's, which would ask a proxy.
+	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench
 
 bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table in docs/settings.md
 	@mkdir -p .local/parquet

@@ -41,6 +41,11 @@ ACCOUNT = "123456789012"
 KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local-secret", "region_name": REGION}
 
 
+# All that is spoken to here is on the loopback address, where no proxy of the environment can reach it.
+for variable in ("NO_PROXY", "no_proxy"):
+    os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1", "localhost"]))
+
+
 class Missing(Exception):
     """Something that is needed, and has to be seen to first."""
 
