@@ -129,20 +129,15 @@ redrive: ## Try the sessions in the dead-letter queue again
 erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILES=…; see docs/erasure.md
 	@$(VENV)/bin/python tools/erase.py
 
-$(TOOLS): requirements.txt
-	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+# Looked at each time, since a venv can go stale without any file of ours being newer.
+$(TOOLS): always
+	@tools/venv.sh $(VENV) requirements.txt
 
-$(CHECKOV)/installed: requirements-checkov.txt
-	python3 -m venv $(CHECKOV)
-	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
-	touch $@
+$(CHECKOV)/installed: always
+	@tools/venv.sh $(CHECKOV) requirements-checkov.txt
 
-$(BENCH_PYTHON)/installed: bench/python/requirements.txt
-	python3 -m venv $(BENCH_PYTHON)
-	$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
-	touch $@
+$(BENCH_PYTHON)/installed: always
+	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export redrive erase soak
+  sweep backfill export redrive erase soak always
