@@ -1,8 +1,6 @@
 //! A proxy in the environment is never asked for a server on the loopback address: `.cargo/config.toml` sees to it for all
 //! tests.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::process::Command;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};

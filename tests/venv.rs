@@ -31,7 +31,7 @@ fn python(path: &Path, version: &str) {
 
 /// `make` of the tools' venv in a folder, with this before the usual PATH.
 fn make(venv: &Path, before: &Path) -> Output {
-    let path = std::env::var("PATH").unwrap();
+    let path = std::env::var_os("PATH").unwrap().into_string().unwrap();
     Command::new("make")
         .env_remove("MAKEFLAGS")
         .env("PATH", format!("{}:{path}", before.display()))
