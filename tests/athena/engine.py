@@ -194,12 +194,7 @@ class Engine:
 
     def _start(self) -> None:
         program = java()
-        FOLDER.parent.mkdir(exist_ok=True)
-        lock = self._exits.enter_context((FOLDER.parent / "athena.lock").open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Missing("another `make athena` or `make query` runs in this folder; wait for its end") from None
+        self._lock()
         home = fetch()
         # Trino starts in the background, meanwhile the lake can be filled.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -236,6 +231,24 @@ class Engine:
             cwd=home,
         )
         self._exits.callback(self._stop)
+
+    def _lock(self) -> None:
+        FOLDER.parent.mkdir(exist_ok=True)
+        path = FOLDER.parent / "trino.lock"
+        # The system frees it when this process ends, however that comes about.
+        lock = self._exits.enter_context(path.open("a+"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            holder = f"the process {holder}" if holder else "its process"
+            raise Missing(
+                f"another `make athena` or `make query` runs in this folder: {holder} holds {path}; wait for its end, or end it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
 
     def _configure(self, etc: pathlib.Path) -> None:
         (etc / "catalog").mkdir(parents=True, exist_ok=True)
