@@ -391,6 +391,7 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     refused("another stack", erase(engine, "ana", answer, STACK="other"), "STACK='other' must name a stack")
     refused("no address", erase(engine, "ana", "file\nno file\n"), "line 2: 'no file' must hold a file's address")
     refused("another lake", erase(engine, "ana", "s3://x/participants/dt=2026-11-04/a.parquet\n"), "of the stack's lake")
+    refused("no UTF-8", erase(engine, "an\udce4", answer, YES="1"), "USER_ID=b'an\\xe4' is no UTF-8: it must be the user id")
     refused("a misspelt user", erase(engine, "aNa", answer, YES="1"), "USER_ID='aNa' is in none of these files")
     lately = next(row for row in table if row.session_id == "st-Lately0000001")
     awaits = f"s3://{BUCKET}/participants/dt={lately.dt}/Daily0000000_st-Lately0000001.parquet"
@@ -551,5 +552,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (AssertionError, Missing) as error:
+    except (AssertionError, Missing, OSError) as error:
         sys.exit(f"make athena: {error}")
