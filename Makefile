@@ -57,7 +57,8 @@ bench-memory: ## What the function takes and costs with 128 to 1,024 MB: a table
 
 bench-quota: ## What the quota of IVS costs, measured: some 5 minutes
 	@cargo build --workspace --locked
-	@target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench
+	@# Its client is the SDK's, which would ask a proxy.
+	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench
 
 bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table in docs/settings.md
 	@mkdir -p .local/parquet
@@ -133,20 +134,15 @@ rewrite: ## Have sweeps write anew every file last written before an instant: BE
 erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILES=…; see docs/erasure.md
 	@$(VENV)/bin/python tools/region.py $(VENV)/bin/python tools/erase.py
 
-$(TOOLS): requirements.txt
-	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+# Looked at each time, since a venv can go stale without any file of ours being newer.
+$(TOOLS): always
+	@tools/venv.sh $(VENV) requirements.txt
 
-$(CHECKOV)/installed: requirements-checkov.txt
-	python3 -m venv $(CHECKOV)
-	$(CHECKOV)/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
-	touch $@
+$(CHECKOV)/installed: always
+	@tools/venv.sh $(CHECKOV) requirements-checkov.txt
 
-$(BENCH_PYTHON)/installed: bench/python/requirements.txt
-	python3 -m venv $(BENCH_PYTHON)
-	$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check -r $<
-	touch $@
+$(BENCH_PYTHON)/installed: always
+	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export redrive rewrite erase soak
+  sweep backfill export redrive rewrite erase soak always

@@ -4,6 +4,7 @@
 --   1. the first day on which it can have started, e.g. '2026-11-02'
 --   2. the last day, e.g. '2026-11-02'
 --   3. the session's id, e.g. 'st-Lecture000001'
+-- A day of another form, or that is no date, is refused.
 -- Columns: a row for each minute, in UTC, in which somebody joined. arrived: participants who joined in it. so_far: up to
 -- its end. A last row without a minute counts those of whom IVS has no time of joining.
 -- Reads only the days from 1 to 2. The day is that of the session's start, whenever the arrivals were: those after
@@ -18,7 +19,13 @@ SELECT
     ORDER BY date_trunc('minute', first_join_time) NULLS LAST
   ) AS so_far
 FROM participants
-WHERE dt BETWEEN ? AND ?
+WHERE dt IN (
+    SELECT CAST(day AS varchar)
+    FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
+    WHERE CAST(day AS varchar)
+      BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+      AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+  )
   AND session_id = ?
 GROUP BY stage_arn, date_trunc('minute', first_join_time)
 ORDER BY stage_arn, minute NULLS LAST

@@ -5,6 +5,7 @@
 --   2. the last day, e.g. '2026-11-30'
 --   3. the first day again, e.g. '2026-11-01'
 --   4. the last day again, e.g. '2026-11-30'
+-- A day of another form, or that is no date, is refused.
 -- Columns: a row for each replica, and the stage and session that it comes from. source_participants: how many that
 -- session had; empty where the lake has no row of it, or it started more than a week before or after these days.
 -- Reads only the days from 1 to 2, and for the sources 7 days before and after, too: `dt` is the day on which a session
@@ -12,7 +13,19 @@
 WITH sources AS (
   SELECT stage_arn, session_id, count(*) AS participants
   FROM participants
-  WHERE dt BETWEEN CAST(date(?) - INTERVAL '7' DAY AS varchar) AND CAST(date(?) + INTERVAL '7' DAY AS varchar)
+  WHERE dt IN (
+      SELECT CAST(day AS varchar)
+      FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
+      WHERE CAST(day AS varchar)
+        BETWEEN CAST(
+          date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1'))
+          - INTERVAL '7' DAY AS varchar
+        )
+        AND CAST(
+          least(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')), DATE '9999-12-24')
+          + INTERVAL '7' DAY AS varchar
+        )
+    )
   GROUP BY stage_arn, session_id
 )
 SELECT
@@ -29,6 +42,12 @@ FROM participants AS replica
 LEFT JOIN sources
   ON sources.stage_arn = replica.source_stage_arn
   AND sources.session_id = replica.source_session_id
-WHERE replica.dt BETWEEN ? AND ?
+WHERE replica.dt IN (
+    SELECT CAST(day AS varchar)
+    FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
+    WHERE CAST(day AS varchar)
+      BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+      AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+  )
   AND replica.replication_type = 'REPLICA'
 ORDER BY replica.dt, replica.stage_arn, replica.session_id, replica.participant_id

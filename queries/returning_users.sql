@@ -3,6 +3,7 @@
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
+-- A day of another form, or that is no date, is refused.
 -- Columns: a row for each user id that was in two sessions or more, the most frequent first. days: on which those sessions
 -- started. Times are those of joining.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
@@ -14,7 +15,13 @@ SELECT
   min(first_join_time) AS first_join,
   max(first_join_time) AS last_join
 FROM participants
-WHERE dt BETWEEN ? AND ?
+WHERE dt IN (
+    SELECT CAST(day AS varchar)
+    FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
+    WHERE CAST(day AS varchar)
+      BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+      AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+  )
   AND user_id <> ''
 GROUP BY user_id
 HAVING count(DISTINCT ROW(stage_arn, session_id)) > 1

@@ -82,6 +82,22 @@ fn each_says_what_it_answers_and_needs() {
     }
 }
 
+/// That this form refuses others, `make athena` shows.
+#[test]
+fn each_day_is_asked_for_in_the_form_that_refuses_others() {
+    for (name, query) in queries() {
+        let days = head(&query)
+            .iter()
+            .filter(|line| line.contains("day") && line.contains(", e.g. '"))
+            .count();
+        let form =
+            r"regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')";
+        assert_eq!(sql(&query).matches(form).count(), days, "{name}");
+        let says = query.contains("-- A day of another form, or that is no date, is refused.\n");
+        assert_eq!(says, days > 0, "{name}");
+    }
+}
+
 /// Athena takes parameters in a WHERE clause only:
 /// <https://docs.aws.amazon.com/athena/latest/ug/querying-with-prepared-statements.html>.
 #[test]

@@ -6,6 +6,9 @@ versions that hold the user are deleted, also those of files that were deleted o
 session without a file is one that the next sweep exports again. What it changes cannot be taken back. See
 docs/erasure.md.
 
+All files are looked at before the first is changed. Then each write and each deletion is for itself: one that fails does
+not stop the others. What failed, and what could not be read, is named at the end, and the exit code is 1.
+
 The environment says the rest: STACK, USER_ID, FILES (a file with the answer of queries/files_of_user.sql: s3://…
 addresses, as text or CSV), YES=1 for no question; and the usual variables of the AWS SDKs.
 """
@@ -25,19 +28,41 @@ import pyarrow.compute
 import pyarrow.parquet
 
 ADDRESS = re.compile(r's3://[^/\s",]+/[^\s",]+')
-AGAIN = "Rows remain: run it again with the same USER_ID and FILES"
+AGAIN = "Run it again with the same USER_ID and FILES"
+UNKNOWN = "It is not known whether these hold the user: look at them yourself"
+MEANWHILE = "was written by somebody else meanwhile"
 READERS = 16
+# What S3 says of a key, and of a version of it, that is not there.
+ABSENT = ("NoSuchKey", "NoSuchVersion")
+REFUSED = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
 
 
 class Problem(Exception):
     """What the operator is told; nothing else went wrong."""
 
 
+class Gone(Problem):
+    """A file or a version that is not there (any more)."""
+
+
+class Unreadable(Problem):
+    """A file or a version that may hold the user, but cannot be read."""
+
+
+def with_list(said: str, failed: list[str]) -> str:
+    """What was said, and below it each failure once."""
+    return "\n  ".join([said + (":" if failed else ""), *dict.fromkeys(failed)])
+
+
 def given(name: str, rule: str) -> str:
-    value = os.environ.get(name, "")
+    value = os.environb.get(name.encode(), b"")
     if not value:
         raise Problem(f"{name} is missing: it {rule}")
-    return value
+    try:
+        # Whatever the terminal's encoding is: the lake's is UTF-8.
+        return value.decode()
+    except UnicodeDecodeError:
+        raise Problem(f"{name}={value!r} is no UTF-8: it {rule}, and text in UTF-8")
 
 
 def addresses(path: str) -> list[str]:
@@ -77,34 +102,57 @@ class Lake:
             raise Problem(f"the stack {stack!r} has no {missing}; it must be ivs-attendance, wholly deployed")
         self.s3 = session.client("s3", config=botocore.config.Config(max_pool_connections=READERS))
 
-    def read(self, key: str, **version) -> tuple[pyarrow.Table, dict]:
-        found = self.s3.get_object(Bucket=self.bucket, Key=key, **version)
+    def name(self, key: str, version: str | None = None) -> str:
+        return f"s3://{self.bucket}/{key}" + (f" version {version}" if version else "")
+
+    def read(self, key: str, version: str | None = None) -> tuple[pyarrow.Table, dict]:
+        name = self.name(key, version)
         try:
-            table = pyarrow.parquet.read_table(io.BytesIO(found["Body"].read()))
-            table["user_id"]
-        except (pyarrow.ArrowInvalid, KeyError) as error:
-            raise Problem(f"s3://{self.bucket}/{key} {version or ''} is no file of the table: {error}")
+            found = self.s3.get_object(Bucket=self.bucket, Key=key, **({"VersionId": version} if version else {}))
+            body = found["Body"].read()
+        except REFUSED as error:
+            if isinstance(error, botocore.exceptions.ClientError) and error.response["Error"]["Code"] in ABSENT:
+                raise Gone(f"{name} is not there (any more)")
+            raise Unreadable(f"{name} cannot be read: {error}")
+        try:
+            table = pyarrow.parquet.read_table(io.BytesIO(body))
+        except (pyarrow.ArrowException, OSError) as error:
+            raise Unreadable(f"{name} is no file of the table: {error}")
+        kind = table["user_id"].type if "user_id" in table.column_names else None
+        if kind not in (pyarrow.string(), pyarrow.large_string()):
+            raise Unreadable(f"{name} is no file of the table: it has no column user_id of text")
         return table, found
 
     def older(self, below: str) -> list[tuple[str, str]]:
         """Key and id of every version below a prefix that is not the latest of its key. Delete markers hold nothing."""
-        pages = self.s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=below)
-        versions = [version for page in pages for version in page.get("Versions", [])]
+        try:
+            pages = self.s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=below)
+            versions = [version for page in pages for version in page.get("Versions", [])]
+        except REFUSED as error:
+            raise Problem(f"the versions below {self.name(below)} cannot be listed: {error}")
         return [(version["Key"], version["VersionId"]) for version in versions if not version["IsLatest"]]
 
-    def older_with(self, user_id: str, below: str) -> list[tuple[str, str]]:
-        """Of those, the ones in which the user stands."""
+    def older_with(self, user_id: str, below: str) -> tuple[list[tuple[str, str]], list[str]]:
+        """Of those, the ones in which the user stands; and which cannot be read, and why."""
         older = self.older(below)
 
-        def has(version: tuple[str, str]) -> bool:
+        def has(version: tuple[str, str]) -> bool | str:
             try:
-                table, _ = self.read(version[0], VersionId=version[1])
-            except self.s3.exceptions.NoSuchKey:
+                return its_rows(self.read(*version)[0], user_id)[0] > 0
+            except Gone:
                 return False  # Expired meanwhile.
-            return its_rows(table, user_id)[0] > 0
+            except Unreadable as problem:
+                return str(problem)
 
         with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
-            return [version for version, it_has in zip(older, readers.map(has, older)) if it_has]
+            found = list(zip(older, readers.map(has, older)))
+        return [version for version, it in found if it is True], [it for _, it in found if isinstance(it, str)]
+
+    def delete(self, key: str, version: str) -> None:
+        try:
+            self.s3.delete_object(Bucket=self.bucket, Key=key, VersionId=version)
+        except REFUSED as error:
+            raise Problem(f"{self.name(key, version)} cannot be deleted: {error}")
 
 
 def its_rows(table: pyarrow.Table, user_id: str) -> tuple[int, pyarrow.Table]:
@@ -117,16 +165,19 @@ def look(lake: Lake, key: str, user_id: str) -> tuple[int, int, str]:
     """How many rows of a file are the user's, of how many, and the ETag that stands for what was read."""
     try:
         table, found = lake.read(key)
-    except lake.s3.exceptions.NoSuchKey:
-        raise Problem(f"s3://{lake.bucket}/{key} is not there (any more); ask files_of_user.sql again")
+    except Gone as problem:
+        raise Problem(f"{problem}; ask files_of_user.sql again")
     rows, _ = its_rows(table, user_id)
     if rows:
         # As src/reconcile.rs has it. Writing the file anew would make it look final.
-        final_from = pyarrow.compute.max(table["session_end_time"]).as_py() + lake.confirm_after
+        end = pyarrow.compute.max(table["session_end_time"]).as_py() if "session_end_time" in table.column_names else None
+        if not isinstance(end, datetime.datetime) or end.tzinfo is None:
+            raise Unreadable(f"{lake.name(key)} is no file of the table: it has no session_end_time in UTC")
+        final_from = end + lake.confirm_after
         if found["LastModified"] < final_from.replace(microsecond=0):
             raise Problem(
-                f"s3://{lake.bucket}/{key} has not had its second look, due at {final_from:%F %T} UTC, which would bring the "
-                "rows back and add who came late; nothing was changed, try again after it"
+                f"{lake.name(key)} has not had its second look, due at {final_from:%F %T} UTC, which would bring the "
+                "rows back and add who came late; try again after it"
             )
     return rows, table.num_rows, found["ETag"]
 
@@ -147,24 +198,51 @@ def write_without(lake: Lake, key: str, etag: str, user_id: str) -> None:
             ContentType=found["ContentType"],
             Metadata={**found["Metadata"], "participants": str(kept.num_rows)},
         )
-    except botocore.exceptions.ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (404, 409, 412):
-            raise Problem(f"s3://{lake.bucket}/{key} was written by somebody else meanwhile. {AGAIN}")
-        raise
+    except REFUSED as error:
+        status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status in (404, 409, 412):
+            raise Problem(f"{lake.name(key)} {MEANWHILE}")
+        raise Problem(f"{lake.name(key)} cannot be written: {error}")
 
 
-def erase(lake: Lake, user_id: str, etags: dict[str, str]) -> int:
-    """Writes the files anew, deletes the older versions that hold the user, and looks whether anything is left."""
+def erase(lake: Lake, user_id: str, etags: dict[str, str]) -> tuple[list[str], int, list[str]]:
+    """Writes the files anew, deletes the older versions that hold the user, and looks whether anything is left.
+
+    Gives the keys that were written, the number of versions that were deleted, and what failed.
+    """
+    written, deleted, failed, failed_keys = [], 0, [], set()
+
+    def fail(key: str, problem: Problem) -> None:
+        failed.append(str(problem))
+        failed_keys.add(key)
+
     for key, etag in etags.items():
-        write_without(lake, key, etag, user_id)
-    # Those that were the latest until now are among them.
-    older = lake.older_with(user_id, lake.prefix)
+        try:
+            write_without(lake, key, etag, user_id)
+            written.append(key)
+        except Problem as problem:
+            fail(key, problem)
+    try:
+        # Those that were the latest until now are among them.
+        older, unreadable = lake.older_with(user_id, lake.prefix)
+    except Problem as problem:
+        return written, deleted, [*failed, str(problem)]
+    failed += unreadable
     for key, version in older:
-        lake.s3.delete_object(Bucket=lake.bucket, Key=key, VersionId=version)
-    for key in {key for key, _ in older}.union(etags):
-        if lake.older_with(user_id, key) or (key in etags and its_rows(lake.read(key)[0], user_id)[0]):
-            raise Problem(f"s3://{lake.bucket}/{key} was written by somebody else meanwhile. {AGAIN}")
-    return len(older)
+        try:
+            lake.delete(key, version)
+            deleted += 1
+        except Problem as problem:
+            fail(key, problem)
+    for key in sorted({key for key, _ in older}.union(etags) - failed_keys):
+        try:
+            left, unreadable = lake.older_with(user_id, key)
+            failed += unreadable
+            if left or (key in etags and its_rows(lake.read(key)[0], user_id)[0]):
+                raise Problem(f"{lake.name(key)} {MEANWHILE}")
+        except Problem as problem:
+            fail(key, problem)
+    return written, deleted, failed
 
 
 def main() -> None:
@@ -178,30 +256,51 @@ def main() -> None:
             raise Problem(f"FILES={path!r}: {address!r} must be a file of the stack's lake, {start}DAY/NAME.parquet")
     keys = [address.removeprefix(f"s3://{lake.bucket}/") for address in named]
     # All are looked at before the first is changed, so that a refusal comes before any change.
-    looks = {key: look(lake, key, user_id) for key in keys}
-    older = lake.older_with(user_id, lake.prefix)
+    looks, refused, unreadable = {}, [], []
+    for key in keys:
+        try:
+            looks[key] = look(lake, key, user_id)
+        except Unreadable as problem:
+            unreadable.append(str(problem))
+        except Problem as problem:
+            refused.append(str(problem))
+    if refused:
+        raise Problem(with_list("nothing was changed", refused))
+    older, more = lake.older_with(user_id, lake.prefix)
+    unreadable += more
     for key, (rows, of, _) in looks.items():
-        print(f"s3://{lake.bucket}/{key}: {rows} of {of} rows")
+        print(f"{lake.name(key)}: {rows} of {of} rows")
     print(f"older versions, of these and other files: {len(older)}")
+    if unreadable:
+        print(with_list(UNKNOWN, unreadable))
     etags = {key: etag for key, (rows, _, etag) in looks.items() if rows}
     if not etags and not older:
-        raise Problem(f"USER_ID={user_id!r} is in none of these files, and in no older version of any; nothing was changed")
+        nowhere = f"USER_ID={user_id!r} is in none of these files, and in no older version of any; nothing was changed"
+        raise Problem(with_list(f"{nowhere}. {UNKNOWN}", unreadable) if unreadable else nowhere)
     if os.environ.get("YES") != "1":
         print(f"Erase {user_id!r} from all of these? It cannot be taken back. [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Problem("nothing was changed")
-    try:
-        deleted = erase(lake, user_id, etags)
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise Problem(f"{error}. {AGAIN}")
-    rows = sum(rows for rows, _, _ in looks.values())
-    print(f"erased {rows} rows of {user_id!r} in {len(etags)} files, and {deleted} older versions")
+    written, deleted, failed = erase(lake, user_id, etags)
+    rows = sum(looks[key][0] for key in written)
+    print(f"erased {rows} rows of {user_id!r} in {len(written)} files, and {deleted} older versions")
+    failed = [it for it in failed if it not in unreadable]
+    if failed:
+        print(with_list(f"make erase: rows may remain. {AGAIN}. What failed", failed), file=sys.stderr)
+    if unreadable:
+        print(with_list(f"make erase: {UNKNOWN}", unreadable), file=sys.stderr)
+    if failed or unreadable:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdin, sys.stdout):
+        stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except Problem as problem:
         sys.exit(f"make erase: {problem}")
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+    except REFUSED as error:
         sys.exit(f"make erase: {error}. Nothing was changed")
+    except KeyboardInterrupt:
+        sys.exit(f"make erase: interrupted. {AGAIN}")

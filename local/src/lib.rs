@@ -10,6 +10,7 @@ pub mod circle;
 mod client;
 pub mod costs;
 pub mod faults;
+pub mod folder;
 pub mod function;
 pub mod ivs;
 mod listing;

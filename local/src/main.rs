@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use chrono::Utc;
 use ivs_attendance_local::bench::{self, Handlers};
 use ivs_attendance_local::circle::{Circle, CircleSettings, WORK};
 use ivs_attendance_local::costs::{costs, write_bill};
+use ivs_attendance_local::folder::Folder;
 use ivs_attendance_local::function::Answer;
 use ivs_attendance_local::ivs::{Ivs, Quota};
 use ivs_attendance_local::memory_bench::memory;
@@ -75,33 +77,67 @@ const DELIVERIES: [(&str, &str, &str); 8] = [
 ];
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        ["run", bootstrap, folder] => run(Path::new(bootstrap), &fresh(folder)?).await,
-        ["serve", folder] => serve(&fresh(folder)?).await,
+    match command(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn command(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
+    match *arguments {
+        ["run", bootstrap, folder] => {
+            let bootstrap = built(bootstrap)?;
+            within(folder, async |folder| run(bootstrap, folder).await).await
+        }
+        ["serve", folder] => within(folder, serve).await,
         ["bench", function, others, python, document, folder] => {
-            let handlers = handlers(function, others, python);
-            bench::bench(handlers, &fresh(folder)?, Path::new(document)).await
+            let handlers = handlers(built(function)?, others, python);
+            let document = Path::new(document);
+            within(folder, async |folder| {
+                bench::bench(handlers, folder, document).await
+            })
+            .await
         }
         ["bench-instructions", function, others, folder] => {
-            bench::instructions(handlers(function, others, ""), &fresh(folder)?).await
+            let handlers = handlers(built(function)?, others, "");
+            within(folder, async |folder| {
+                bench::instructions(handlers, folder).await
+            })
+            .await
         }
         ["bench-memory", bootstrap, folder] => {
-            memory(Path::new(bootstrap), &fresh(folder)?).await
+            let bootstrap = built(bootstrap)?;
+            within(folder, async |folder| memory(bootstrap, folder).await).await
         }
         ["bench-quota", bootstrap, folder] => {
-            quota_bench(Path::new(bootstrap), &fresh(folder)?).await
+            let bootstrap = built(bootstrap)?;
+            within(folder, async |folder| quota_bench(bootstrap, folder).await).await
         }
-        ["costs", bootstrap, folder] => costs(Path::new(bootstrap), &fresh(folder)?).await,
+        ["costs", bootstrap, folder] => {
+            let bootstrap = built(bootstrap)?;
+            within(folder, async |folder| costs(bootstrap, folder).await).await
+        }
         ["bill"] => write_bill(),
         ["soak", bootstrap, folder, ref options @ ..] => {
             let settings = soak_settings(options)?;
-            soak(Path::new(bootstrap), &fresh(folder)?, settings).await
+            let bootstrap = built(bootstrap)?;
+            within(folder, async |folder| {
+                soak(bootstrap, folder, settings).await
+            })
+            .await
         }
         ["sample", bootstrap, folder, s3_url, today, ref steps @ ..] => {
-            sample::fill(Path::new(bootstrap), &fresh(folder)?, s3_url, today, steps).await
+            let bootstrap = built(bootstrap)?;
+            within(folder, async |folder| {
+                sample::fill(bootstrap, folder, s3_url, today, steps).await
+            })
+            .await
         }
         _ => Err(
             "usage: ivs-attendance-local serve FOLDER | run BOOTSTRAP FOLDER | \
@@ -113,30 +149,49 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn handlers<'a>(function: &'a str, others: &'a str, python: &'a str) -> Handlers<'a> {
+/// Works in a folder that is empty and nobody else's. A failure says where its files are, the logs among them.
+async fn within(
+    folder: &str,
+    work: impl AsyncFnOnce(&Path) -> Result<(), Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let fresh = Folder::fresh(folder)?;
+    work(&fresh).await.map_err(|error| {
+        let error = with_causes(&*error);
+        format!("{error}; what was written until then, logs included, is in {folder}").into()
+    })
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The function's binary, which must be there: the services would wait for it for long.
+fn built(function: &str) -> Result<&Path, String> {
+    let path = Path::new(function);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(format!(
+        "{function} is no file: it must be the function's binary, which `cargo build --workspace` makes"
+    ))
+}
+
+fn handlers<'a>(function: &'a Path, others: &'a str, python: &'a str) -> Handlers<'a> {
     Handlers {
-        function: Path::new(function),
+        function,
         others: Path::new(others),
         python: Path::new(python),
     }
-}
-
-/// An empty folder. What lies there already goes, if it was made here.
-fn fresh(folder: &str) -> Result<PathBuf, Box<dyn Error>> {
-    let folder = PathBuf::from(folder);
-    let mark = folder.join(".made-by-ivs-attendance-local");
-    if mark.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    } else if folder.exists() {
-        return Err(format!(
-            "{} is there already, and was not made by this program",
-            folder.display()
-        )
-        .into());
-    }
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(mark, "")?;
-    Ok(folder)
 }
 
 /// Prints the log lines that were not there before.
@@ -315,7 +370,7 @@ async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
         .iter()
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
-    std::fs::write(&file, lines)?;
+    std::fs::write(&file, lines).map_err(|error| format!("{}: {error}", file.display()))?;
 
     println!(
         "IVS Real-Time  {}\nS3             {}  (bucket {BUCKET}, in {})",
@@ -334,7 +389,7 @@ async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
             "  .venv/bin/cargo-lambda lambda invoke ivs-attendance --data-file events/{name}.json"
         );
     }
-    println!("\nCtrl-C ends it.");
+    println!("\nWhere HTTP_PROXY is set, give both of them NO_PROXY=127.0.0.1. Ctrl-C ends this.");
     let mut shown = 0;
     loop {
         tokio::select! {

@@ -63,7 +63,14 @@ impl S3 {
     }
 
     async fn start_with(root: &Path, bucket: &str, keys: Option<SimpleAuth>) -> io::Result<Self> {
-        std::fs::create_dir_all(root.join(bucket))?;
+        let folder = root.join(bucket);
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            let said = format!(
+                "the bucket's folder {} cannot be made: {error}",
+                folder.display()
+            );
+            io::Error::new(error.kind(), said)
+        })?;
         let files =
             FileSystem::new(root).map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut service = S3ServiceBuilder::new(files);

@@ -40,10 +40,9 @@ pub async fn fill(
             world.put(stage_arn, session_id, session.clone());
         }
     }
-    std::fs::write(
-        folder.join("known.json"),
-        serde_json::to_vec(&known(&sample))?,
-    )?;
+    let file = folder.join("known.json");
+    std::fs::write(&file, serde_json::to_vec(&known(&sample))?)
+        .map_err(|error| format!("{}: {error}", file.display()))?;
     let variables = [
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),

@@ -27,7 +27,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(app: Router) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| {
+            let said = format!("no free port of 127.0.0.1 can be had: {error}");
+            io::Error::new(error.kind(), said)
+        })?;
         let url = format!("http://{}", listener.local_addr()?);
         Ok(Self {
             url,

@@ -6,6 +6,8 @@ every query, is held against what IVS knows. At the end things are broken on pur
 
 import copy
 import datetime
+import http.client
+import http.server
 import io
 import itertools
 import os
@@ -13,6 +15,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 import pyarrow
 import pyarrow.parquet
@@ -141,6 +144,7 @@ def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
         values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
     elif name == "replicas":
         values = [(day, day) * 2 for day in ("2026-11-05", "2026-11-10", "2026-11-20")]
+        values.append(("2026-11-05", "9999-12-31") * 2)
     elif name in ("sessions_ended_lately", "freshness", "days_compared", "duplicates"):
         values = []
     else:
@@ -156,6 +160,26 @@ def check_pack(engine: Engine, files: list[Query], table: list[expected.Row]) ->
         for values in cases:
             run(engine, table, query, values)
         print(f"  {query.name:<24} {len(result.rows):>5} rows {result.milliseconds:>6} ms, {len(cases)} more cases")
+
+
+def check_malformed_days(engine: Engine, files: list[Query]) -> None:
+    """A day that is no date of the form YYYY-MM-DD is refused, also where there is nothing to find."""
+    for query in files:
+        days = [place for place, value in enumerate(query.examples) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value)]
+        # The days of the examples, days without files, and nobody's rows.
+        quiet = [literal("2026-10-05") if place in days else literal("nobody") for place in range(len(query.examples))]
+        for place in days:
+            for base, malformed, said in [
+                (query.examples, "2026-11-1", "not YYYY-MM-DD: 2026-11-1"),
+                (quiet, "2026-10-5", "not YYYY-MM-DD: 2026-10-5"),
+                (quiet, "2026-02-30", "Value cannot be cast to date: 2026-02-30"),
+            ]:
+                values = [literal(malformed) if place == at else value for at, value in enumerate(base)]
+                fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
+    query = next(file for file in files if file.name == "files_of_user")
+    for malformed in ["01.11.2026", "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "today", "x 2026-11-01", ""]:
+        values = ", ".join(map(literal, [malformed, "2026-11-30", "ana"]))
+        fails(f"{query.name} {values}", f"not YYYY-MM-DD: {malformed}", lambda: engine.query(query.sql, values))
 
 
 def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:
@@ -262,7 +286,50 @@ STACK = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
  "Outputs": {"LakeBucket": {"Value": "%s"}}}"""
 
 
-def erase(engine: Engine, user_id: str, answer: str, given: str = "environment", **more: str) -> subprocess.CompletedProcess:
+class Refusing:
+    """S3 that answers 403 to some requests, and leaves the others to moto: those whose method and path hold these."""
+
+    def __init__(self, engine: Engine, *refusals: tuple[str, str]):
+        moto = engine.aws_url.removeprefix("http://")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if any(self.command == method and part in self.path for method, part in refusals):
+                    self.send_response(403)
+                    self.end_headers()
+                    self.wfile.write(b"<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>")
+                    return
+                connection = http.client.HTTPConnection(moto)
+                connection.request(self.command, self.path, body, dict(self.headers))
+                answer = connection.getresponse()
+                body = answer.read()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_PUT = do_POST = do_DELETE = answer
+
+            def log_message(self, *_) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.aws_url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> "Refusing":
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def erase(engine: Engine | Refusing, user_id: str, answer: str, given: str = "environment", **more: str) -> subprocess.CompletedProcess:
     """What docs/erasure.md has the operator do, with the answer of files_of_user.sql."""
     files = SAMPLE / "files.csv"
     files.write_text(answer, encoding="utf-8")
@@ -324,12 +391,38 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     refused("another stack", erase(engine, "ana", answer, STACK="other"), "STACK='other' must name a stack")
     refused("no address", erase(engine, "ana", "file\nno file\n"), "line 2: 'no file' must hold a file's address")
     refused("another lake", erase(engine, "ana", "s3://x/participants/dt=2026-11-04/a.parquet\n"), "of the stack's lake")
+    refused("no UTF-8", erase(engine, "an\udce4", answer, YES="1"), "USER_ID=b'an\\xe4' is no UTF-8: it must be the user id")
     refused("a misspelt user", erase(engine, "aNa", answer, YES="1"), "USER_ID='aNa' is in none of these files")
     lately = next(row for row in table if row.session_id == "st-Lately0000001")
     awaits = f"s3://{BUCKET}/participants/dt={lately.dt}/Daily0000000_st-Lately0000001.parquet"
     both = f"{awaits}\n{its_files[0]}\n"
     refused("a file that awaits its second look", erase(engine, lately.user_id, both, YES="1"), "has not had its second look")
     check_rows(engine, table)
+
+    # What fails, or cannot be read, stops nothing else; it is named, and the rest of her rows goes when it is run again.
+    odd = "participants/dt=2026-11-21/Odd000000000_st-Odd0000000001.parquet"
+    unreadable = engine.s3.put_object(Bucket=BUCKET, Key=odd, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
+    engine.s3.delete_object(Bucket=BUCKET, Key=odd)
+    no_parquet = engine.s3.put_object(Bucket=BUCKET, Key=odd, Body=b"neither is this")["VersionId"]
+    more = answer + f"s3://{BUCKET}/{odd}\n"
+    refused("nobody in what can be read", erase(engine, "aNa", more, YES="1"), f"{odd} version {unreadable} is no file of the table")
+    # The oldest version of the last file.
+    stays = engine.s3.list_object_versions(Bucket=BUCKET, Prefix=keys[-1])["Versions"][-1]["VersionId"]
+    with Refusing(engine, ("PUT", keys[0].rsplit("/")[-1]), ("DELETE", stays)) as refusing:
+        done = erase(refusing, "ana", more, YES="1")
+    equal("the exit code when some fails", done.returncode != 0, True)
+    for said in [
+        f"{keys[0]} cannot be written: ",
+        f"{keys[-1]} version {stays} cannot be deleted: ",
+        f"{odd} is no file of the table: ",
+        f"{odd} version {unreadable} is no file of the table: ",
+    ]:
+        equal(f"times that {done.stderr!r} says {said!r}", done.stderr.count(said), 1)
+    equal(f"{done.stdout!r} says what went", f"in {len(keys) - 1} files" in done.stdout, True)
+    for version in (unreadable, no_parquet):
+        engine.s3.delete_object(Bucket=BUCKET, Key=odd, VersionId=version)
+    equal("files in which she still is", set(versions_with(engine, "ana")), {keys[0], keys[-1]})
+    equal("files of the user", files_of("ana"), [its_files[0]])
 
     # A deleted file, too, of which Athena knows nothing.
     deleted = "participants/dt=2026-11-20/Gone00000000_st-Gone000000001.parquet"
@@ -338,7 +431,8 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     done = erase(engine, "ana", answer, ANSWER="y\n")
     equal("make erase", (done.returncode, done.stderr), (0, ""))
     left = without(table, "ana")
-    said = f"erased {len(table) - len(left)} rows of 'ana' in {len(keys)} files"
+    rows = sum(row.user_id == "ana" and row.dt in keys[0] and row.session_id in keys[0] for row in table)
+    said = f"erased {rows} rows of 'ana' in 1 files"
     equal(f"{said!r} in {done.stdout!r}", said in done.stdout, True)
     equal("versions with the user", versions_with(engine, "ana"), [])
     equal("files of the user", files_of("ana"), [])
@@ -422,6 +516,8 @@ def break_on_purpose(engine: Engine, files: list[Query], template: Template, tab
 
 def main() -> None:
     template, files = Template(), pack()
+    # Nobody may ask it for the loopback address: engine.py sees to that.
+    os.environ |= dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"], "http://127.0.0.1:9")
     print("tables and queries of template.yaml on Trino, over moto", flush=True)
     check_named(files, template.of_type("AWS::Athena::NamedQuery"), template.values["DatabaseName"])
     with Engine(template) as engine:
@@ -443,6 +539,8 @@ def main() -> None:
         print("duplicates are found", flush=True)
         check_pruning(engine, files, table)
         print("no query reads a day that it was not asked for", flush=True)
+        check_malformed_days(engine, files)
+        print("every query refuses a day that is no date of the form YYYY-MM-DD", flush=True)
         check_erasure(engine, files, table)
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
@@ -454,5 +552,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (AssertionError, Missing) as error:
+    except (AssertionError, Missing, OSError) as error:
         sys.exit(f"make athena: {error}")

@@ -41,6 +41,11 @@ ACCOUNT = "123456789012"
 KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local-secret", "region_name": REGION}
 
 
+# All that is spoken to here is on the loopback address, where no proxy of the environment can reach it.
+for variable in ("NO_PROXY", "no_proxy"):
+    os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1", "localhost"]))
+
+
 class Missing(Exception):
     """Something that is needed, and has to be seen to first."""
 
@@ -90,7 +95,7 @@ def fetch() -> pathlib.Path:
     FOLDER.mkdir(parents=True)
     print(f"fetching Trino {VERSION} from Maven Central: 821 MB, once", flush=True)
     # A repository of its own, so that nothing is left outside the project's folder.
-    subprocess.run(
+    done = subprocess.run(
         [
             program,
             *["--quiet", "--batch-mode", f"-Dmaven.repo.local={FOLDER / 'maven'}"],
@@ -98,8 +103,10 @@ def fetch() -> pathlib.Path:
             f"-Dartifact=io.trino:trino-server:{VERSION}:tar.gz",
             f"-DoutputDirectory={FOLDER}",
         ],
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        raise SystemExit("Maven could not fetch Trino; its reason stands above. Nothing of Trino was kept: try again")
     archive = FOLDER / f"trino-server-{VERSION}.tar.gz"
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -189,12 +196,7 @@ class Engine:
 
     def _start(self) -> None:
         program = java()
-        FOLDER.parent.mkdir(exist_ok=True)
-        lock = self._exits.enter_context((FOLDER.parent / "athena.lock").open("w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Missing("another `make athena` or `make query` runs in this folder; wait for its end") from None
+        self._lock()
         home = fetch()
         # Trino starts in the background, meanwhile the lake can be filled.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -231,6 +233,24 @@ class Engine:
             cwd=home,
         )
         self._exits.callback(self._stop)
+
+    def _lock(self) -> None:
+        FOLDER.parent.mkdir(exist_ok=True)
+        path = FOLDER.parent / "trino.lock"
+        # The system frees it when this process ends, however that comes about.
+        lock = self._exits.enter_context(path.open("a+"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            holder = f"the process {holder}" if holder else "its process"
+            raise Missing(
+                f"another `make athena` or `make query` runs in this folder: {holder} holds {path}; wait for its end, or end it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
 
     def _configure(self, etc: pathlib.Path) -> None:
         (etc / "catalog").mkdir(parents=True, exist_ok=True)
@@ -331,10 +351,12 @@ def fill(engine: Engine, *steps: str) -> list[dict]:
             ROOT / "target" / "debug" / "ivs-attendance-local",
             *["sample", ROOT / "target" / "debug" / "ivs-attendance", SAMPLE, engine.aws_url, engine.today, *steps],
         ],
-        check=True,
+        check=False,
         stdout=subprocess.PIPE,
         text=True,
     )
+    if done.returncode:
+        raise SystemExit(f"the sample sessions could not be exported (exit code {done.returncode}); the reason stands above")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

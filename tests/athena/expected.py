@@ -191,7 +191,8 @@ def recordings(table, now, first, last):
 
 def replicas(table, now, before, until, first, last):
     week_before = (datetime.date.fromisoformat(before) - 7 * DAY).isoformat()
-    week_after = (datetime.date.fromisoformat(until) + 7 * DAY).isoformat()
+    week_after = min(until, "9999-12-24")
+    week_after = (datetime.date.fromisoformat(week_after) + 7 * DAY).isoformat()
     sources = grouped(started(table, week_before, week_after), "stage_arn", "session_id")
     found = [
         [

@@ -25,7 +25,10 @@ def shown(value) -> str:
 def main(path: str, values: str = "") -> None:
     if not pathlib.Path(path).is_file():
         raise SystemExit(f"there is no file {path!r}: make query Q=queries/NAME.sql")
-    query = Query(pathlib.Path(path))
+    try:
+        query = Query(pathlib.Path(path))
+    except UnicodeDecodeError as error:
+        raise SystemExit(f"{path!r} is no text in UTF-8: {error}") from error
     values = values or ", ".join(query.examples)
     with Engine(Template()) as engine:
         fill(engine, "export")
@@ -34,6 +37,8 @@ def main(path: str, values: str = "") -> None:
             result = engine.query(query.sql, values)
         except trino.exceptions.TrinoUserError as error:
             raise SystemExit(f"{path} with {values or 'no parameters'}: {error.message}") from error
+        except trino.exceptions.Error as error:
+            raise SystemExit(f"{path} with {values or 'no parameters'}: Trino failed: {error}; see {engine.log}") from error
     table = [result.names(), *([shown(value) for value in row] for row in result.rows)]
     widths = [max(map(len, column)) for column in zip(*table)]
     print(f"-- {query.question}")
@@ -48,5 +53,5 @@ def main(path: str, values: str = "") -> None:
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except Missing as error:
-        sys.exit(str(error))
+    except (Missing, OSError) as error:
+        sys.exit(f"make query: {error}")
