@@ -96,7 +96,12 @@ impl Batch<'_> {
             let swept = self.sweeper.sweep(&sweep, (self.clock)(), self.deadline);
             if let Err(failure) = Box::pin(contain("the sweep", swept)).await {
                 // Acknowledged all the same: the next tick tries again, and one that came back would hold it up.
-                fail(&mut BTreeSet::new(), &message.id, None, &failure);
+                error!(
+                    message_id = message.id,
+                    error_type = failure.error_type(),
+                    error = failure.chain(),
+                    "the sweep failed"
+                );
             }
         }
         let failures: Vec<_> = failed

@@ -304,6 +304,7 @@ async fn a_recording_that_ended_is_a_hint_too() {
 }
 
 /// Payloads that name no stage session of this region, and what the error must quote.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn invalid_payloads() -> Vec<(Value, &'static str, &'static str)> {
     let with = |change: fn(&mut Value)| {
         let mut event = event("participant-unpublished");

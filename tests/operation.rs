@@ -270,8 +270,12 @@ fn assert_counted(lines: &[Value], kinds: &[&[&str]]) {
 
 /// A stack that is quick, with one ended session of three pages.
 async fn stack() -> (Stack, TempDir) {
+    stack_with(&[]).await
+}
+
+async fn stack_with(variables: &[(&str, &str)]) -> (Stack, TempDir) {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let settings = [("CALLS_PER_SECOND", "1000")];
+    let settings = [&[("CALLS_PER_SECOND", "1000")], variables].concat();
     let (stack, folder) = Stack::temporary(Path::new(BOOTSTRAP), parent, &settings)
         .await
         .unwrap();
@@ -472,6 +476,19 @@ async fn each_error_of_ivs_is_counted_by_its_type() {
 }
 
 #[tokio::test]
+async fn a_session_too_large_is_counted_by_its_type() {
+    // So little that nothing is left for rows.
+    let (mut stack, _folder) = stack_with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "24")]).await;
+    let failure = stack
+        .invoke(request(STAGE_ARN, SESSION_ID))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.error_type, "SessionTooLarge");
+    let lines = stack.function.log_lines();
+    assert_eq!(only_error(&lines, "no memory"), "SessionTooLarge");
+}
+
+#[tokio::test]
 async fn a_payload_that_is_refused_and_a_lake_that_fails_are_counted_by_their_types() {
     let (mut stack, _folder) = stack().await;
     let foreign = event("composition-session-end");
@@ -592,6 +609,7 @@ async fn a_tick_that_fails_is_no_sweep() {
     circle.until_quiet(PATIENCE).await.unwrap();
     let lines = circle.pool.log_lines();
     assert_counted(&lines, &[FAILED]);
+    assert_eq!(lines[0]["message"], "the sweep failed");
     assert_eq!(lines[0]["error_type"], "QueueSend");
 }
 

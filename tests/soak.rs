@@ -20,4 +20,7 @@ async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {
     assert!(report.is_clean(), "{report}");
     let kinds = report.faults.len();
     assert!(report.kills > 0 && kinds > 20, "it was a soak: {report}");
+    for error_type in ["Panic", "SessionTooLarge"] {
+        assert!(report.failures.contains_key(error_type), "{report}");
+    }
 }

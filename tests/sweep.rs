@@ -835,7 +835,7 @@ async fn a_tick_that_fails_does_not_come_back_to_hold_up_the_next() {
         .pool
         .log_lines()
         .into_iter()
-        .filter(|line| line["message"] == "the message failed");
+        .filter(|line| line["message"] == "the sweep failed");
     assert_eq!(
         failed
             .map(|line| line["error_type"].clone())

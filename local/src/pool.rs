@@ -19,7 +19,6 @@ use crate::function::{Answer, Died, Function};
 pub struct Pool {
     bootstrap: PathBuf,
     region: String,
-    variables: HashMap<String, String>,
     folder: PathBuf,
     free: Semaphore,
     state: Mutex<State>,
@@ -32,7 +31,11 @@ pub type Invocation = Pin<Box<dyn Future<Output = Result<Answer, Died>> + Send>>
 
 #[derive(Default)]
 struct State {
-    warm: Vec<Function>,
+    variables: HashMap<String, String>,
+    /// How often the variables were changed: a process has those of its start.
+    deployments: usize,
+    /// Idle processes, each with the deployment that it is of.
+    warm: Vec<(usize, Function)>,
     /// What kills the process of each invocation under way, by the number of the invocation.
     busy: HashMap<usize, Arc<Notify>>,
     invocations: usize,
@@ -53,10 +56,12 @@ impl Pool {
         Self {
             bootstrap,
             region: region.to_owned(),
-            variables,
             folder,
             free: Semaphore::new(most),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                variables,
+                ..State::default()
+            }),
             begun: watch::Sender::new(0),
         }
     }
@@ -70,7 +75,7 @@ impl Pool {
     /// If a process cannot be started.
     pub async fn invoke(&self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
         let _turn = self.free.acquire().await.expect("it is never closed");
-        let mut function = self.function().await;
+        let (deployment, mut function) = self.function().await;
         let (busy, kill) = Busy::new(self);
         let result = tokio::select! {
             result = function.try_invoke(payload, timeout) => result,
@@ -78,7 +83,7 @@ impl Pool {
         };
         drop(busy);
         if result.is_ok() {
-            self.lock().warm.push(function);
+            self.lock().warm.push((deployment, function));
         } else {
             function.end().await;
         }
@@ -95,6 +100,15 @@ impl Pool {
             let pool = Arc::clone(&pool);
             Box::pin(async move { pool.invoke(payload, timeout).await })
         }
+    }
+
+    /// Changes a variable, as a deployment does: work under way ends as it began, and all that follows finds a new process.
+    pub fn deploy(&self, variable: &str, value: &str) {
+        let mut state = self.lock();
+        state.deployments += 1;
+        state
+            .variables
+            .insert(variable.to_owned(), value.to_owned());
     }
 
     /// Sends SIGKILL to the busy process whose invocation began first, and says whether there was one.
@@ -175,26 +189,33 @@ impl Pool {
         lines
     }
 
-    async fn function(&self) -> Function {
+    async fn function(&self) -> (usize, Function) {
         loop {
-            let warm = self.lock().warm.pop();
-            let Some(mut function) = warm else { break };
-            if function.lives() {
-                return function;
+            let (warm, now) = {
+                let mut state = self.lock();
+                (state.warm.pop(), state.deployments)
+            };
+            let Some((deployment, mut function)) = warm else {
+                break;
+            };
+            if deployment == now && function.lives() {
+                return (deployment, function);
             }
             function.end().await;
         }
-        let log = {
+        let (log, deployment, variables) = {
             let mut state = self.lock();
             let number = state.logs.len() + 1;
             let log = self.folder.join(format!("function-{number}.log"));
             // There from the start, so that whoever reads the logs finds every one.
             std::fs::write(&log, "").unwrap_or_else(|error| panic!("{}: {error}", log.display()));
             state.logs.push(log.clone());
-            log
+            (log, state.deployments, state.variables.clone())
         };
-        let started = Function::start(&self.bootstrap, &self.region, &self.variables, log).await;
-        started.unwrap_or_else(|error| panic!("the function did not start: {error}"))
+        let started = Function::start(&self.bootstrap, &self.region, &variables, log).await;
+        let function =
+            started.unwrap_or_else(|error| panic!("the function did not start: {error}"));
+        (deployment, function)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -313,7 +334,7 @@ done
     #[tokio::test]
     async fn a_function_that_timed_out_does_not_work_on_in_secret() {
         let (pool, _folder) = pool(1);
-        let mut function = pool.function().await;
+        let (_, mut function) = pool.function().await;
 
         let died = function.try_invoke(json!("wait"), Duration::from_millis(200));
 
@@ -329,6 +350,16 @@ done
 
         assert_eq!(died, Err(Died::Ended("exit status: 3".to_owned())));
         pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_deployment_lets_no_later_work_find_an_old_process() {
+        let (pool, _folder) = pool(1);
+        pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+        pool.deploy("NEW", "1");
+        pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+        pool.invoke(json!("go"), LONG).await.unwrap().unwrap();
+        assert_eq!(pool.started(), 2);
     }
 
     #[tokio::test]

@@ -181,6 +181,17 @@ impl S3 {
             .unwrap_or_else(|error| panic!("{key}: {error}"));
     }
 
+    /// When an object was last written.
+    ///
+    /// # Panics
+    /// If there is no such object.
+    #[must_use]
+    pub fn last_modified(&self, key: &str) -> SystemTime {
+        let file = std::fs::metadata(self.path(key));
+        file.and_then(|file| file.modified())
+            .unwrap_or_else(|error| panic!("{key}: {error}"))
+    }
+
     /// An object's own metadata, as `s3s-fs` keeps them beside it.
     ///
     /// # Panics

@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use self::script::{Action, Name, Plan, Script};
+use self::script::{Action, Deadly, MEMORY_MEGABYTES, Name, Plan, Script};
 pub use self::verdict::Verdict;
 use crate::circle::{Circle, CircleSettings, DEAD, WORK};
 use crate::faults::Fault;
-use crate::ivs::{Call, Kind, Quota, Session, When};
+use crate::ivs::{Call, Kind, Quota, Session, When, timestamp};
 use crate::mapping::Delivery;
 use crate::s3::{S3Kind, S3Request};
 use crate::scene::{hint, now, request};
@@ -121,6 +121,7 @@ pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Res
         ("SWEEP_CALLS_PER_SECOND", "500"),
         ("CONFIRM_AFTER_MINUTES", "1"),
         ("QUEUE_AT_MOST", "100"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MEMORY_MEGABYTES),
     ]);
     let circle = Circle::start(bootstrap, parent, circle).await?;
     circle.ivs.world().quota = Quota::Off;
@@ -148,6 +149,8 @@ struct Soak {
     kills: usize,
     dead_letters: usize,
     ticks: usize,
+    /// What every object must be newer than in the end.
+    rewrite_before: Option<DateTime<Utc>>,
     /// Objects of sessions whose end had not shown yet.
     too_early: Vec<String>,
     /// Sessions whose stage was deleted, as they were then.
@@ -188,6 +191,7 @@ impl Soak {
             kills: 0,
             dead_letters: 0,
             ticks: 0,
+            rewrite_before: None,
             too_early: Vec::new(),
             deleted: BTreeMap::new(),
         };
@@ -336,6 +340,12 @@ impl Soak {
                 circle.sqs.send(WORK, &request(stage, id).to_string());
             }
             Action::Tick => self.tick(),
+            Action::Rewrite => {
+                // As S3 tells whole seconds.
+                let before = now().trunc_subsecs(0);
+                circle.pool.deploy("REWRITE_BEFORE", &timestamp(before));
+                self.rewrite_before = Some(before);
+            }
             Action::Kill => {
                 let random = &mut self.random;
                 let killed = circle.pool.kill(|busy| random.usize(0..busy));
@@ -424,6 +434,12 @@ impl Soak {
         for plan in &self.plans {
             if let Some(session) = world.sessions.get_mut(&plan.name) {
                 session.start_time = Some(plan.start);
+                if plan.deadly == Some(Deadly::TooLarge) {
+                    session.participants.truncate(100);
+                }
+            }
+            if plan.deadly == Some(Deadly::Panics) {
+                world.sessions.remove(&plan.name);
             }
         }
         drop(world);
@@ -480,6 +496,13 @@ impl Soak {
         let mut verdict = Verdict::of(circle, &self.deleted);
         let early = |key: &String| format!("{key} was there before the session's end");
         verdict.live.extend(self.too_early.iter().map(early));
+        for key in circle.s3.keys() {
+            let written: DateTime<Utc> = circle.s3.last_modified(&key).into();
+            let too_old = self.rewrite_before.is_some_and(|before| written < before);
+            if key.starts_with("participants/") && too_old {
+                verdict.torn.push(format!("{key} was not rewritten"));
+            }
+        }
         let deliveries = [circle.work.deliveries(), circle.sweeps.deliveries()].concat();
         let again = |delivery: &Delivery| {
             let messages = delivery.messages.iter();

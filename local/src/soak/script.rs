@@ -14,6 +14,13 @@ use crate::scene::audience;
 use crate::sqs;
 use crate::template::Template;
 
+/// The id of a session that makes a debug build of the function panic.
+const PANICS: &str = "st-PanicsInDebug";
+/// More participants than fit into the function's memory.
+const TOO_MANY: usize = 6000;
+/// So much memory, in MB, leaves some 1.6 MB for the rows of a session.
+pub(super) const MEMORY_MEGABYTES: &str = "26";
+
 /// A session's stage and id.
 pub(super) type Name = (String, String);
 
@@ -30,6 +37,8 @@ pub(super) struct Plan {
     pub(super) start: DateTime<Utc>,
     /// `None` if it is live to the end.
     pub(super) end: Option<DateTime<Utc>>,
+    /// The function cannot work on it until the faults have stopped.
+    pub(super) deadly: Option<Deadly>,
     /// IVS tells its start only when the faults have stopped, so that until then it fails for good.
     pub(super) startless: bool,
     pub(super) people: Vec<Participant>,
@@ -37,6 +46,15 @@ pub(super) struct Plan {
     pub(super) late: Vec<(usize, Duration)>,
     /// Some states are not yet the last ones when it begins.
     pub(super) unsettled: bool,
+}
+
+/// What a session does to the function that works on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadly {
+    /// It panics. IVS forgets the session in the end.
+    Panics,
+    /// It has not the memory. The session has fewer participants in the end.
+    TooLarge,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +72,8 @@ pub(super) enum Action {
     /// A person asks for it.
     Request(usize),
     Tick,
+    /// The stack is deployed with `RewriteBefore` set to now.
+    Rewrite,
     Kill,
     /// A person redrives the dead-letter queue.
     Redrive,
@@ -156,21 +176,39 @@ impl Draw<'_> {
         {
             begins = self.between(0.0, shows);
         }
+        // At least one of each kind.
+        let deadly = match place {
+            0 => Some(Deadly::Panics),
+            1 => Some(Deadly::TooLarge),
+            _ if self.chance(0.01) => Some(Deadly::TooLarge),
+            _ => None,
+        };
+        let (begins, shows, end) = match deadly {
+            // It has ended before anybody can look, so that each look meets what it does.
+            Some(_) => (0.0, Some(0.0), -self.between(3_660.0, 180_000.0)),
+            None => (begins, shows, end),
+        };
         let start = end - self.between(300.0, 5_400.0);
         let name = (
             stages[self.random.usize(0..stages.len())].clone(),
-            format!("st-{place:06}{:07}", self.random.u32(0..10_000_000)),
+            match deadly {
+                Some(Deadly::Panics) => PANICS.to_owned(),
+                _ => format!("st-{place:06}{:07}", self.random.u32(0..10_000_000)),
+            },
         );
         let (start, end_time) = (self.at(start), shows.map(|_| self.at(end)));
         let viewers_only = self.chance(0.3);
         let one_look = end < -confirm;
-        let mut people = self.people(start, viewers_only, one_look);
+        let mut people = match deadly {
+            Some(Deadly::TooLarge) => audience(TOO_MANY, start),
+            _ => self.people(start, viewers_only, one_look),
+        };
 
         self.act(begins, Action::Begin(place));
         // A look that is the last may have begun one time-out before the moment that makes it the last.
         let timeout = Template::scaled(self.settings.factor).timeout();
         let known_by = end + confirm - timeout.as_secs_f64() - 3.0;
-        let changes = shows.is_some() && !people.is_empty() && known_by > 0.5;
+        let changes = shows.is_some() && !people.is_empty() && known_by > 0.5 && deadly.is_none();
         let mut late = Vec::new();
         if changes && self.chance(0.25) {
             for _ in 0..self.random.usize(1..4) {
@@ -207,7 +245,8 @@ impl Draw<'_> {
             name,
             start,
             end: end_time,
-            startless: self.chance(0.02),
+            deadly,
+            startless: self.chance(0.02) && deadly.is_none(),
             people,
             late,
             unsettled,
@@ -292,6 +331,7 @@ impl Draw<'_> {
         let stages_count = f64::from(u32::try_from(stages.len()).unwrap_or(u32::MAX));
         self.again(1.5 + stages_count / 25.0, |_| Action::Tick);
         self.again(2.5, |_| Action::Kill);
+        self.act(0.6 * chaos, Action::Rewrite);
         self.again(20.0, |_| Action::Redrive);
         let mut at = 0.0;
         loop {

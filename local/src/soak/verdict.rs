@@ -28,7 +28,7 @@ pub struct Verdict {
     pub unconditional: Vec<String>,
     /// Sessions listed more often than twice and once more for each of: a fault of a call that lists its participants; a fault of a
     /// request for its object; a batch with it whose process died; a batch with it that overlapped an earlier one; an
-    /// `OutOfTime` that was logged of it.
+    /// `OutOfTime` or a `SessionTooLarge` that was logged of it; a batch that cut it short; a rewrite.
     pub listed_too_often: Vec<String>,
 }
 
@@ -220,11 +220,16 @@ impl Verdict {
             }
         }
         for line in circle.pool.log_lines() {
-            if line["message"] == "the message failed"
-                && line["error_type"] == "OutOfTime"
-                && let Some(name) = named(&line)
-            {
-                reasons.entry(name).or_default().push("out of time");
+            let message = line["message"].as_str().unwrap_or_default();
+            let reason = match line["error_type"].as_str() {
+                Some("OutOfTime") if message == "the message failed" => "out of time",
+                Some("SessionTooLarge") if message == "the message failed" => "too large",
+                None if message.contains(": cut short") => "cut short",
+                None if line["outcome"] == "rewritten" => "rewritten",
+                _ => continue,
+            };
+            if let Some(name) = named(&line) {
+                reasons.entry(name).or_default().push(reason);
             }
         }
         for (name, times) in listings {
