@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::folder::at;
 use crate::ivs::{Ivs, Quota};
 use crate::measured::{Measured, Spent};
 use crate::queues::QueueSettings;
@@ -291,7 +292,7 @@ pub async fn bench(
     );
     println!("{size}");
     text.push_str(&size);
-    fs::write(document, text)?;
+    fs::write(document, text).map_err(at(document))?;
     println!("The same stands in {}.", document.display());
     Ok(())
 }
@@ -636,7 +637,8 @@ fn zipped(binary: &Path) -> Result<usize, Box<dyn Error>> {
         .arg("-c")
         .arg(script)
         .arg(binary)
-        .output()?;
+        .output()
+        .map_err(at("python3".as_ref()))?;
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 

@@ -8,12 +8,18 @@ mod measure;
 mod page;
 
 use std::error::Error;
+use std::io;
 use std::path::Path;
 
 pub use crate::costs::page::Page;
+use crate::folder::at;
 
 const PAGE: &str = "docs/costs.md";
 const TEMPLATE: &str = "template.yaml";
+
+fn read(file: &str) -> io::Result<String> {
+    std::fs::read_to_string(file).map_err(at(file.as_ref()))
+}
 
 /// Measures, and writes what was measured and the bill into the page.
 ///
@@ -21,7 +27,7 @@ const TEMPLATE: &str = "template.yaml";
 /// When a server fails, the function does not do what it was asked for, or the page lacks something.
 pub async fn costs(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let measured = measure::all(bootstrap, folder).await?;
-    let mut page = Page::new(std::fs::read_to_string(PAGE)?);
+    let mut page = Page::new(read(PAGE)?);
     for (block, text) in [
         ("looks", measured.looks_table()),
         ("ticks", measured.ticks_table()),
@@ -30,7 +36,7 @@ pub async fn costs(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>
         println!("{text}");
         page.put(block, &text)?;
     }
-    std::fs::write(PAGE, page.text())?;
+    std::fs::write(PAGE, page.text()).map_err(at(PAGE.as_ref()))?;
     write_bill()
 }
 
@@ -39,12 +45,12 @@ pub async fn costs(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>
 /// # Errors
 /// When one of them lacks something.
 pub fn write_bill() -> Result<(), Box<dyn Error>> {
-    let template = std::fs::read_to_string(TEMPLATE)?;
-    let mut page = Page::new(std::fs::read_to_string(PAGE)?);
+    let template = read(TEMPLATE)?;
+    let mut page = Page::new(read(PAGE)?);
     page.put_bill(&template)?;
     let headline = bill::headline(&page.bills(&template)?);
     println!("{}{}", page.block("bill")?, page.block("sweeps")?);
     println!("In README: {headline}");
-    std::fs::write(PAGE, page.text())?;
+    std::fs::write(PAGE, page.text()).map_err(at(PAGE.as_ref()))?;
     Ok(())
 }

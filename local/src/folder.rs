@@ -23,6 +23,11 @@ impl Deref for Folder {
     }
 }
 
+/// Puts a path in front of what the system says of it: `.map_err(at(path))`.
+pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 impl Folder {
     /// An empty folder at `path`. What lies there already goes, if it was made here. Beside it lies the lock,
     /// `PATH.lock`, with the id of the process that holds it.

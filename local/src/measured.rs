@@ -24,6 +24,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::REGION;
+use crate::folder::at;
 use crate::server::Server;
 
 /// How long a start or an invocation may take; under valgrind they take long.
@@ -84,7 +85,7 @@ impl Measured {
             .with_state(state);
         let api = Server::start(routes).await?;
         let (program, arguments) = command.split_first().ok_or("no command")?;
-        let output = fs::File::create(log)?;
+        let output = fs::File::create(log).map_err(at(log))?;
         let address = api.url().trim_start_matches("http://").to_owned();
         let mut command = Command::new(program);
         command
@@ -104,7 +105,7 @@ impl Measured {
             .stderr(output)
             .kill_on_drop(true);
         let began = Instant::now();
-        let process = command.spawn()?;
+        let process = command.spawn().map_err(at(program))?;
         let mut measured = Self {
             _api: api,
             events,

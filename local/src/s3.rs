@@ -18,6 +18,7 @@ use s3s_fs::FileSystem;
 
 use crate::faults::Fault;
 pub use crate::faults::{S3Kind, When};
+use crate::folder::at;
 use crate::server::{DropConnection, Script, Server};
 use crate::{ACCESS_KEY, SECRET_KEY, faults};
 
@@ -64,13 +65,7 @@ impl S3 {
 
     async fn start_with(root: &Path, bucket: &str, keys: Option<SimpleAuth>) -> io::Result<Self> {
         let folder = root.join(bucket);
-        std::fs::create_dir_all(&folder).map_err(|error| {
-            let said = format!(
-                "the bucket's folder {} cannot be made: {error}",
-                folder.display()
-            );
-            io::Error::new(error.kind(), said)
-        })?;
+        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let files =
             FileSystem::new(root).map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut service = S3ServiceBuilder::new(files);

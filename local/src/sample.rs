@@ -7,6 +7,7 @@ use std::path::Path;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use crate::folder::at;
 use crate::function::Function;
 use crate::ivs::{Ivs, Participant, Quota, Session, timestamp};
 use crate::queues::QueueSettings;
@@ -41,8 +42,7 @@ pub async fn fill(
         }
     }
     let file = folder.join("known.json");
-    std::fs::write(&file, serde_json::to_vec(&known(&sample))?)
-        .map_err(|error| format!("{}: {error}", file.display()))?;
+    std::fs::write(&file, serde_json::to_vec(&known(&sample))?).map_err(at(&file))?;
     let variables = [
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),

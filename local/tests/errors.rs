@@ -7,7 +7,7 @@ use std::process::Command;
 
 use ivs_attendance_local::folder::Folder;
 
-/// The one line that `ivs-attendance-local` prints as it fails.
+/// The one line that `ivs-attendance-local` prints as it fails. It runs in this package's folder, not in the project's.
 fn error(arguments: &[&Path]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_ivs-attendance-local"))
         .args(arguments)
@@ -73,4 +73,13 @@ fn an_option_that_is_no_number_is_quoted() {
     let error = error(&[Path::new("soak"), Path::new("b"), Path::new("f"), option]);
     assert!(error.contains("seed=seven: "), "{error}");
     assert!(!Path::new("f").exists());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = error(&[Path::new("bill")]);
+    assert!(
+        error.starts_with("error: template.yaml: No such file"),
+        "{error}"
+    );
 }
