@@ -143,9 +143,6 @@ impl Reconciler {
         deadline: &Deadline,
     ) -> Result<Done, Error> {
         let (name, resource) = (&request.session, request.session.to_string());
-        // For the tests of the bulkhead. Release builds do not have it.
-        #[cfg(debug_assertions)]
-        assert!(name.session_id.as_str() != PANICS, "a test asked for it");
         let found = deadline
             .prepare("GetStageSession", &resource, self.ivs.find(name))
             .await?;
@@ -165,6 +162,9 @@ impl Reconciler {
         };
         request.start_time = Some(session.start_time);
         let name = &request.session;
+        // For the tests of the bulkhead. Release builds do not have it.
+        #[cfg(debug_assertions)]
+        assert!(name.session_id.as_str() != PANICS, "a test asked for it");
 
         let key = self.lake.key(PARTICIPANTS.name, session.day(), name);
         let seen = deadline

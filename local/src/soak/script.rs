@@ -16,8 +16,6 @@ use crate::template::Template;
 
 /// The id of a session that makes a debug build of the function panic.
 const PANICS: &str = "st-PanicsInDebug";
-/// More participants than fit into the function's memory.
-const TOO_MANY: usize = 6000;
 /// So much memory, in MB, leaves some 1.6 MB for the rows of a session.
 pub(super) const MEMORY_MEGABYTES: &str = "26";
 
@@ -53,7 +51,7 @@ pub(super) struct Plan {
 pub(super) enum Deadly {
     /// It panics. IVS forgets the session in the end.
     Panics,
-    /// It has not the memory. The session has fewer participants in the end.
+    /// Its participants do not fit into the memory, for the length of their user ids. In the end they are short.
     TooLarge,
 }
 
@@ -200,7 +198,13 @@ impl Draw<'_> {
         let viewers_only = self.chance(0.3);
         let one_look = end < -confirm;
         let mut people = match deadly {
-            Some(Deadly::TooLarge) => audience(TOO_MANY, start),
+            Some(Deadly::TooLarge) => {
+                let mut people = audience(150, start);
+                people
+                    .iter_mut()
+                    .for_each(|who| who.user_id = Some("x".repeat(12_000)));
+                people
+            }
             _ => self.people(start, viewers_only, one_look),
         };
 
