@@ -499,14 +499,17 @@ impl Soak {
         let mut verdict = Verdict::of(circle, &self.deleted);
         let early = |key: &String| format!("{key} was there before the session's end");
         verdict.live.extend(self.too_early.iter().map(early));
-        for key in circle.s3.keys() {
-            let written: DateTime<Utc> = circle.s3.last_modified(&key).into();
-            let too_old = self.rewrite_before.is_some_and(|before| written < before);
-            let file = key.rsplit('/').next().unwrap_or_default();
-            // What IVS has forgotten stays as it is.
-            let mut known = circle.ivs.world().sessions.keys().map(verdict::file_name);
-            if key.starts_with("participants/") && too_old && known.any(|known| known == file) {
-                verdict.torn.push(format!("{key} was not rewritten"));
+        // What IVS has forgotten stays as it is.
+        let known: BTreeSet<_> = {
+            let world = circle.ivs.world();
+            world.sessions.keys().map(verdict::file_name).collect()
+        };
+        for (file, keys) in verdict::objects(circle) {
+            for key in keys.iter().filter(|_| known.contains(&file)) {
+                let written: DateTime<Utc> = circle.s3.last_modified(key).into();
+                if self.rewrite_before.is_some_and(|before| written < before) {
+                    verdict.torn.push(format!("{key} was not rewritten"));
+                }
             }
         }
         let deliveries = [circle.work.deliveries(), circle.sweeps.deliveries()].concat();
