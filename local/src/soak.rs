@@ -86,7 +86,7 @@ pub struct Report {
     pub failures: BTreeMap<String, usize>,
     pub redeliveries: usize,
     /// Messages that no time was left for.
-    pub sent_anew: u64,
+    pub sent_again: u64,
     pub dead_letters: usize,
     pub markers: usize,
     pub ticks: usize,
@@ -573,9 +573,9 @@ impl Soak {
             faults,
             failures,
             redeliveries: deliveries.iter().map(again).sum(),
-            sent_anew: lines
+            sent_again: lines
                 .iter()
-                .filter_map(|line| line["sent_anew"].as_u64())
+                .filter_map(|line| line["sent_again"].as_u64())
                 .sum(),
             dead_letters: self.dead_letters,
             markers: markers
@@ -717,11 +717,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             to,
-            "trouble       {} kills, {} time-outs, {} redeliveries, {} messages sent anew, {} dead letters redriven, {} markers",
+            "trouble       {} kills, {} time-outs, {} redeliveries, {} messages sent again, {} dead letters redriven, {} markers",
             self.kills,
             self.timed_out,
             self.redeliveries,
-            self.sent_anew,
+            self.sent_again,
             self.dead_letters,
             self.markers
         )?;
