@@ -5,7 +5,7 @@
 //! ListStages, ListStageSessions.
 
 use std::error::Error as StdError;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -16,8 +16,7 @@ use aws_sdk_ivsrealtime::config::interceptors::{
 use aws_sdk_ivsrealtime::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_ivsrealtime::config::timeout::TimeoutConfig;
 use aws_sdk_ivsrealtime::config::{
-    Builder, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    Builder, ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_ivsrealtime::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_ivsrealtime::operation::get_stage_session::{
@@ -59,8 +58,7 @@ const LIST_STAGE_SESSIONS: &str = "ListStageSessions";
 /// IVS Real-Time in one region.
 #[derive(Debug)]
 pub struct Ivs {
-    /// Made by [`prepare`](Self::prepare), or else by the first call.
-    client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
+    client: Client,
     pace: Arc<Pace>,
     patience: Patience,
     spacing: Spacing,
@@ -126,21 +124,17 @@ pub struct ListedSession {
 impl Ivs {
     /// A client whose requests keep this distance.
     #[must_use]
-    pub fn new(config: SdkConfig, http_client: SharedHttpClient, spacing: Spacing) -> Self {
+    pub fn new(sdk: &SdkConfig, spacing: Spacing) -> Self {
         let pace = Arc::new(Pace::new(spacing.calls, spacing.longest()));
         pace.space(LIST_STAGES, spacing.list_stages());
-        let http_client = PacedHttpClient {
-            client: http_client,
-            pace: Arc::clone(&pace),
-        };
         let patience = Patience::default();
-        let (own_patience, own_pace) = (patience.clone(), Arc::clone(&pace));
-        let client = move || {
-            let config = Builder::from(&config).http_client(http_client);
-            Client::from_conf(configure(config, &own_patience, &own_pace).build())
-        };
+        let mut config = configure(Builder::from(sdk), &patience, &pace);
+        if let Some(client) = sdk.http_client() {
+            let pace = Arc::clone(&pace);
+            config = config.http_client(PacedHttpClient { client, pace });
+        }
         Self {
-            client: LazyLock::new(Box::new(client)),
+            client: Client::from_conf(config.build()),
             pace,
             patience,
             spacing,
@@ -156,11 +150,6 @@ impl Ivs {
             tick
         };
         self.pace.space(LIST_STAGE_SESSIONS, interval);
-    }
-
-    /// Makes the client, which the first call would.
-    pub fn prepare(&self) {
-        LazyLock::force(&self.client);
     }
 
     /// The requests sent so far, retries included.
@@ -587,7 +576,7 @@ pub(crate) mod tests {
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .build();
         Ivs {
-            client: LazyLock::new(Box::new(|| Client::from_conf(config))),
+            client: Client::from_conf(config),
             pace,
             patience,
             spacing,

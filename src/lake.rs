@@ -7,14 +7,13 @@
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Builder, SharedHttpClient};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
@@ -49,8 +48,7 @@ const EXTENSION: &str = ".parquet";
 /// The bucket, and the prefix before all tables.
 #[derive(Debug)]
 pub struct Lake {
-    /// Made by [`prepare`](Self::prepare), or else by the first call.
-    client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
+    client: Client,
     bucket: String,
     prefix: String,
 }
@@ -108,37 +106,20 @@ impl File {
 impl Lake {
     /// A lake in `bucket`, every key below `prefix`.
     #[must_use]
-    pub fn new(
-        config: SdkConfig,
-        http_client: SharedHttpClient,
-        path_style: bool,
-        bucket: String,
-        prefix: String,
-    ) -> Self {
-        let client = move || {
-            let config = Builder::from(&config)
-                .http_client(http_client)
-                .force_path_style(path_style)
-                .retry_config(RetryConfig::standard().with_max_attempts(5))
-                .retry_classifier(Throttles(code_of))
-                .timeout_config(
-                    TimeoutConfig::builder()
-                        .connect_timeout(Duration::from_secs(3))
-                        .operation_attempt_timeout(Duration::from_secs(20))
-                        .build(),
-                );
-            Client::from_conf(config.build())
-        };
+    pub fn new(sdk: &SdkConfig, path_style: bool, bucket: String, prefix: String) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .operation_attempt_timeout(Duration::from_secs(20));
+        let config = Builder::from(sdk)
+            .force_path_style(path_style)
+            .retry_config(RetryConfig::standard().with_max_attempts(5))
+            .retry_classifier(Throttles(code_of))
+            .timeout_config(timeouts.build());
         Self {
-            client: LazyLock::new(Box::new(client)),
+            client: Client::from_conf(config.build()),
             bucket,
             prefix,
         }
-    }
-
-    /// Makes the client, which the first call would.
-    pub fn prepare(&self) {
-        LazyLock::force(&self.client);
     }
 
     /// The key of a session's object in a table.
@@ -409,7 +390,7 @@ pub(crate) mod tests {
     /// A lake with this client in place of S3's.
     pub(crate) fn lake(client: Client) -> Lake {
         Lake {
-            client: LazyLock::new(Box::new(|| client)),
+            client,
             bucket: "lake".to_owned(),
             prefix: String::new(),
         }

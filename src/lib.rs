@@ -50,28 +50,19 @@ pub mod lake;
 
 pub mod queue;
 
+pub mod aws;
+
 pub mod config;
 
 pub mod error;
 
-use std::fs;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, SystemTime};
 
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use chrono::{DateTime, Utc};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde_json::Value;
 use tracing::error;
-use webpki::anchor_from_trusted_cert;
 
 use crate::batch::Batch;
 use crate::bulkhead::contain;
@@ -97,98 +88,23 @@ pub struct Attendance {
     region: String,
 }
 
-const CA_BUNDLE_RULE: &str = "must be a file of certificates in PEM that can be read";
-
-/// A file of at least one certificate, and of none that is broken: the SDK panics at those.
-fn read_certificates(file: &str) -> Option<Vec<u8>> {
-    let bundle = fs::read(file).ok()?;
-    let mut certificates = CertificateDer::pem_slice_iter(&bundle).peekable();
-    let whole = certificates.peek().is_some()
-        && certificates.all(|certificate| {
-            certificate.is_ok_and(|certificate| anchor_from_trusted_cert(&certificate).is_ok())
-        });
-    whole.then_some(bundle)
-}
-
 impl Attendance {
     /// Builds the clients. Nothing is called yet.
     ///
     /// # Errors
-    /// When the file that `AWS_CA_BUNDLE` names is none of certificates.
+    /// When the file that `AWS_CA_BUNDLE` names does not hold valid certificates.
     pub fn connect(config: Config) -> Result<Self, ConfigError> {
-        // The system's roots, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
-        let mut roots = TrustStore::default();
-        if let Some(file) = config.ca_bundle {
-            let bundle = read_certificates(&file).ok_or(ConfigError::Wrong {
-                variable: "AWS_CA_BUNDLE",
-                value: file,
-                rule: CA_BUNDLE_RULE,
-            })?;
-            roots = TrustStore::empty().with_pem_certificate(bundle);
-        }
-        let tls = TlsContext::builder().with_trust_store(roots).build();
-        // Never the system's roots in place of those that were asked for.
-        let tls = tls.map_err(|error| ConfigError::Wrong {
-            variable: "AWS_CA_BUNDLE",
-            value: error.to_string(),
-            rule: CA_BUNDLE_RULE,
-        })?;
-        let https = move || {
-            Connector::builder()
-                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-                .tls_context(tls.clone())
-        };
-        let early = https.clone();
-        // The SDK's own client would read the roots before anything else, and make a connector for each service, only to
-        // see that it can.
-        let http_client = aws_smithy_http_client::Builder::new().build_with_connector_fn(
-            move |settings, components| {
-                let (Some(settings), Some(components)) = (settings, components) else {
-                    return Connector::builder().build_http();
-                };
-                let mut connector = https().connector_settings(settings.clone());
-                connector.set_sleep_impl(components.sleep_impl());
-                connector.build()
-            },
-        );
-        // By hand: the SDK's own loader knows profiles, roles and the clients of other services to ask for credentials, none
-        // of which Lambda has.
-        let credentials =
-            SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new());
-        let sdk = |endpoint| {
-            let mut sdk = SdkConfig::builder()
-                .behavior_version(BehaviorVersion::v2026_01_12())
-                .region(Region::new(config.region.clone()))
-                .credentials_provider(credentials.clone())
-                .use_fips(config.use_fips)
-                .use_dual_stack(config.use_dual_stack);
-            sdk.set_endpoint_url(endpoint);
-            sdk.build()
-        };
+        let sdk = aws::sdk_config(&config)?;
         let endpoints = config.endpoints;
         let spacing = Spacing {
             calls: interval(config.calls_per_second),
             tick: interval(config.sweep_calls_per_second),
         };
-        let ivs = Arc::new(Ivs::new(sdk(endpoints.ivs), http_client.clone(), spacing));
-        let (bucket, prefix) = (config.bucket, config.prefix);
-        let lake = Arc::new(Lake::new(
-            sdk(endpoints.s3),
-            http_client.clone(),
-            config.path_style,
-            bucket,
-            prefix,
-        ));
-        let work = Queue::new(sdk(endpoints.sqs), http_client, config.queue_url);
-        // What the first call needs is most of what a start costs, above all the system's roots, which the SDK keeps once they
-        // are read. A thread sees to it while the first event is asked for: to the roots first, since an event that comes at
-        // once makes its client meanwhile. If no thread is to be had, the first call does it all.
-        let (early_ivs, early_lake) = (Arc::clone(&ivs), Arc::clone(&lake));
-        let _ = thread::Builder::new().spawn(move || {
-            drop(early().build());
-            early_ivs.prepare();
-            early_lake.prepare();
-        });
+        let ivs = Arc::new(Ivs::new(&aws::at(&sdk, endpoints.ivs), spacing));
+        let s3 = aws::at(&sdk, endpoints.s3);
+        let lake = Lake::new(&s3, config.path_style, config.bucket, config.prefix);
+        let lake = Arc::new(lake);
+        let work = Queue::new(&aws::at(&sdk, endpoints.sqs), config.queue_url);
         let confirm_after = config.confirm_after;
         let reconciler = Reconciler {
             ivs: Arc::clone(&ivs),

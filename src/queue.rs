@@ -5,14 +5,13 @@
 //! in part without an error, so each entry's result is looked at.
 
 use std::error::Error as StdError;
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::config::{Builder, SharedHttpClient};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchError;
@@ -42,8 +41,7 @@ const GET_QUEUE_ATTRIBUTES: &str = "GetQueueAttributes";
 /// One queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    /// Made by the first call: an export needs none.
-    client: Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>,
+    client: Client,
     url: String,
 }
 
@@ -57,22 +55,16 @@ pub struct Unsent {
 impl Queue {
     /// The queue at `url`.
     #[must_use]
-    pub fn new(config: SdkConfig, http_client: SharedHttpClient, url: String) -> Self {
-        let client = move || {
-            let config = Builder::from(&config)
-                .http_client(http_client)
-                .retry_config(RetryConfig::standard().with_max_attempts(5))
-                .retry_classifier(Throttles(code_of))
-                .timeout_config(
-                    TimeoutConfig::builder()
-                        .connect_timeout(Duration::from_secs(3))
-                        .operation_attempt_timeout(Duration::from_secs(10))
-                        .build(),
-                );
-            Client::from_conf(config.build())
-        };
+    pub fn new(sdk: &SdkConfig, url: String) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .operation_attempt_timeout(Duration::from_secs(10));
+        let config = Builder::from(sdk)
+            .retry_config(RetryConfig::standard().with_max_attempts(5))
+            .retry_classifier(Throttles(code_of))
+            .timeout_config(timeouts.build());
         Self {
-            client: Arc::new(LazyLock::new(Box::new(client))),
+            client: Client::from_conf(config.build()),
             url,
         }
     }

@@ -961,9 +961,9 @@ fn each_module_speaks_its_own_vocabulary() {
         ("parquet::", &["table.rs"]),
         ("aws_lambda_events", &["event.rs"]),
         ("lambda_runtime", &["main.rs", "error.rs"]),
-        ("aws_config", &["lib.rs", "ivs.rs", "lake.rs", "queue.rs"]),
+        ("aws_config", &["aws.rs", "ivs.rs", "lake.rs", "queue.rs"]),
         ("aws_runtime", &["patience.rs"]),
-        ("aws_smithy_http_client", &["lib.rs"]),
+        ("aws_smithy_http_client", &["aws.rs"]),
         (
             "aws_smithy_runtime_api",
             &["ivs.rs", "pace.rs", "patience.rs", "lake.rs", "queue.rs"],
