@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use chrono::{DateTime, TimeDelta};
 use ivs_attendance::session::{EndedSession, SessionRef};
-use ivs_attendance::table::{PARTICIPANTS, Participant};
+use ivs_attendance::table::participants::{PARTICIPANTS, Participant};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};

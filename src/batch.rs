@@ -18,9 +18,9 @@ use tracing::{error, info};
 use crate::bulkhead::contain;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::event::{Message, Request, Work};
+use crate::event::{Message, Work};
 use crate::queue::{Queue, Unsent};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reconciler, Request};
 use crate::session::SessionRef;
 use crate::sweep::{Sweep, Sweeper};
 

@@ -59,7 +59,7 @@ pub enum Error {
 
     /// S3 refused or failed, or what lies under the key is not a file of ours.
     #[error("{operation} of s3://{bucket}/{key}: {fault}")]
-    LakeWrite {
+    LakeError {
         operation: &'static str,
         bucket: String,
         key: String,
@@ -69,7 +69,7 @@ pub enum Error {
 
     /// SQS refused or failed.
     #[error("{operation} to {queue}: {fault}")]
-    QueueSend {
+    QueueError {
         operation: &'static str,
         queue: String,
         fault: String,
@@ -108,8 +108,8 @@ impl Error {
             Self::IvsUnavailable { .. } => "IvsUnavailable",
             Self::IvsRejected { .. } => "IvsRejected",
             Self::BrokenPagination { .. } => "BrokenPagination",
-            Self::LakeWrite { .. } => "LakeWrite",
-            Self::QueueSend { .. } => "QueueSend",
+            Self::LakeError { .. } => "LakeError",
+            Self::QueueError { .. } => "QueueError",
             Self::SessionTooLarge { .. } => "SessionTooLarge",
             Self::Panic { .. } => "Panic",
             Self::OutOfTime { .. } => "OutOfTime",

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::reconcile::Request;
 use crate::session::{Rule, SessionRef, StageArn};
 use crate::sweep::Sweep;
 
@@ -32,20 +33,6 @@ pub enum Work {
     Sweep(Sweep),
 }
 
-/// The wish to have one session in the lake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub session: SessionRef,
-    /// When the session started, if the sender knows: if IVS no longer knows the session, its file is looked for there.
-    pub start_time: Option<DateTime<Utc>>,
-    /// When the hint was sent: a file is looked for on that day and the two before. A request by hand has none.
-    pub hinted_at: Option<DateTime<Utc>>,
-    /// Whether nothing but hints asks for it. Then the list of stages may tell that it is live.
-    pub only_hinted: bool,
-    /// Files last written before this instant are written anew.
-    pub rewrite_before: Option<DateTime<Utc>>,
-}
-
 /// One message of a batch, and what could be read from it.
 #[derive(Debug)]
 pub struct Message {
@@ -61,16 +48,6 @@ pub struct Message {
 const PAYLOADS: &str = "must be an EventBridge event of source aws.ivs, a request \
                         {\"stage_arn\":…,\"session_id\":…}, a sweep {\"sweep\":{}}, or an SQS batch of these";
 const DETAIL_TYPES: [&str; 2] = ["IVS Stage Update", "IVS Participant Recording State Change"];
-
-impl Request {
-    /// Joins two wishes for the same session: the earliest hint, the latest rewrite.
-    pub fn join(&mut self, other: &Self) {
-        self.start_time = self.start_time.or(other.start_time);
-        self.only_hinted &= other.only_hinted;
-        self.hinted_at = self.hinted_at.into_iter().chain(other.hinted_at).min();
-        self.rewrite_before = self.rewrite_before.max(other.rewrite_before);
-    }
-}
 
 /// Reads a payload, as of `now`. `region` is the region that the function asks; a stage of another one is refused.
 ///

@@ -4,6 +4,10 @@
 //! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>: GetStageSession, ListParticipants,
 //! ListStages, ListStageSessions.
 
+pub mod pages;
+pub mod rate_limiter;
+pub mod retry_budget;
+
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +41,13 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use chrono::{DateTime, Utc};
 use futures::Stream;
 
+use self::pages::{Page, follow};
+use self::rate_limiter::{LimitedHttpClient, RateLimiter};
+use self::retry_budget::RetryBudget;
 use crate::error::Error;
-use crate::pace::{Pace, PacedHttpClient};
-use crate::pages::{Page, follow};
-use crate::patience::{Patience, Throttles, code, is_throttle, is_time_out};
 use crate::session::{EndedSession, SessionRef, StageArn};
-use crate::table::Participant;
+use crate::table::participants::Participant;
+use crate::throttles::{Throttles, code, is_throttle, is_time_out};
 
 /// The most that the API gives at once, of anything.
 const PAGE_SIZE: i32 = 100;
@@ -59,8 +64,8 @@ const LIST_STAGE_SESSIONS: &str = "ListStageSessions";
 #[derive(Debug)]
 pub struct Ivs {
     client: Client,
-    pace: Arc<Pace>,
-    patience: Patience,
+    limiter: Arc<RateLimiter>,
+    retry_budget: RetryBudget,
     spacing: Spacing,
 }
 
@@ -125,18 +130,18 @@ impl Ivs {
     /// A client whose requests keep this distance.
     #[must_use]
     pub fn new(sdk: &SdkConfig, spacing: Spacing) -> Self {
-        let pace = Arc::new(Pace::new(spacing.calls, spacing.longest()));
-        pace.space(LIST_STAGES, spacing.list_stages());
-        let patience = Patience::default();
-        let mut config = configure(Builder::from(sdk), &patience, &pace);
+        let limiter = Arc::new(RateLimiter::new(spacing.calls, spacing.longest()));
+        limiter.space(LIST_STAGES, spacing.list_stages());
+        let retry_budget = RetryBudget::default();
+        let mut config = configure(Builder::from(sdk), &retry_budget, &limiter);
         if let Some(client) = sdk.http_client() {
-            let pace = Arc::clone(&pace);
-            config = config.http_client(PacedHttpClient { client, pace });
+            let limiter = Arc::clone(&limiter);
+            config = config.http_client(LimitedHttpClient { client, limiter });
         }
         Self {
             client: Client::from_conf(config.build()),
-            pace,
-            patience,
+            limiter,
+            retry_budget,
             spacing,
         }
     }
@@ -149,21 +154,21 @@ impl Ivs {
         } else {
             tick
         };
-        self.pace.space(LIST_STAGE_SESSIONS, interval);
+        self.limiter.space(LIST_STAGE_SESSIONS, interval);
     }
 
     /// The requests sent so far, retries included.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.pace.calls()
+        self.limiter.calls()
     }
 
     /// Asks what became of a session.
     ///
     /// # Errors
     /// Any of IVS's; an ended session without a start time is [`Error::IvsUnavailable`].
-    pub async fn find(&self, name: &SessionRef) -> Result<Found, Error> {
-        self.patience.begin();
+    pub async fn get_session(&self, name: &SessionRef) -> Result<Found, Error> {
+        self.retry_budget.begin();
         let request = self.client.get_stage_session();
         let answer = request
             .stage_arn(name.stage_arn.as_str())
@@ -208,7 +213,7 @@ impl Ivs {
             name.to_string(),
             |row: &Participant| row.participant_id.as_deref(),
             |token| async {
-                self.patience.begin();
+                self.retry_budget.begin();
                 let request = self
                     .client
                     .list_participants()
@@ -252,7 +257,7 @@ impl Ivs {
             RESOURCE.to_owned(),
             |stage: &Stage| Some(stage.arn.as_str()),
             |token| async {
-                self.patience.begin();
+                self.retry_budget.begin();
                 let request = self
                     .client
                     .list_stages()
@@ -288,7 +293,7 @@ impl Ivs {
             stage.to_string(),
             |session: &ListedSession| Some(session.session_id.as_str()),
             |token| async {
-                self.patience.begin();
+                self.retry_budget.begin();
                 let request = self
                     .client
                     .list_stage_sessions()
@@ -370,7 +375,7 @@ impl Ivs {
         Error::IvsUnavailable {
             operation,
             resource: resource.to_owned(),
-            seconds_waited: self.patience.waited().as_secs(),
+            seconds_waited: self.retry_budget.waited().as_secs(),
             source: source.into(),
         }
     }
@@ -413,11 +418,11 @@ fn to_the_milli(time: SdkDateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(i64::try_from(millis).ok()?)
 }
 
-fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder {
+fn configure(config: Builder, retry_budget: &RetryBudget, limiter: &Arc<RateLimiter>) -> Builder {
     config
         .retry_config(
             RetryConfig::standard()
-                // More than fit into the patience, which holds some 20. Not u32::MAX: the SDK sums a
+                // More than fit into the retry_budget, which holds some 20. Not u32::MAX: the SDK sums a
                 // term for each attempt at each call.
                 .with_max_attempts(100)
                 .with_initial_backoff(Duration::from_millis(500))
@@ -430,9 +435,9 @@ fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder 
                 .build(),
         )
         .retry_classifier(Throttles(code_of))
-        .retry_classifier(patience.clone())
+        .retry_classifier(retry_budget.clone())
         .interceptor(Watch {
-            pace: Arc::clone(pace),
+            limiter: Arc::clone(limiter),
         })
         // It takes the wait for the turn for a stalled upload; the time-out of the attempt stands in for it.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -440,7 +445,7 @@ fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder 
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(3))
                 // Includes the wait for the turn.
-                .operation_attempt_timeout(ATTEMPT + pace.longest_interval())
+                .operation_attempt_timeout(ATTEMPT + limiter.longest_interval())
                 .build(),
         )
 }
@@ -448,7 +453,7 @@ fn configure(config: Builder, patience: &Patience, pace: &Arc<Pace>) -> Builder 
 /// Looks at each answer before it is believed.
 #[derive(Debug)]
 struct Watch {
-    pace: Arc<Pace>,
+    limiter: Arc<RateLimiter>,
 }
 
 #[dyn_dispatch_hint]
@@ -502,7 +507,7 @@ impl Intercept for Watch {
         if error.is_some() && is_throttle(code, status) {
             let operation = config.load::<Metadata>().map_or("", Metadata::name);
             tracing::info!(throttled = operation, "{operation} was throttled");
-            self.pace.give_way(operation);
+            self.limiter.back_off(operation);
         }
         Ok(())
     }
@@ -540,8 +545,8 @@ pub(crate) mod tests {
     use futures::TryStreamExt;
     use tokio::time::Instant;
 
+    use super::retry_budget::RETRY_BUDGET;
     use super::*;
-    use crate::patience::PATIENCE;
 
     pub(crate) fn name() -> SessionRef {
         SessionRef {
@@ -562,8 +567,8 @@ pub(crate) mod tests {
             calls: Duration::from_millis(500),
             tick: Duration::from_millis(250),
         };
-        let pace = Arc::new(Pace::new(spacing.calls, spacing.longest()));
-        let patience = Patience::default();
+        let limiter = Arc::new(RateLimiter::new(spacing.calls, spacing.longest()));
+        let retry_budget = RetryBudget::default();
         let mut answers = MockResponseInterceptor::new().rule_mode(mode);
         for rule in rules {
             answers = answers.with_rule(rule);
@@ -572,13 +577,13 @@ pub(crate) mod tests {
             .with_test_defaults_v2()
             .http_client(create_mock_http_client())
             .interceptor(answers);
-        let config = configure(config, &patience, &pace)
+        let config = configure(config, &retry_budget, &limiter)
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .build();
         Ivs {
             client: Client::from_conf(config),
-            pace,
-            patience,
+            limiter,
+            retry_budget,
             spacing,
         }
     }
@@ -770,7 +775,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_throttle_makes_its_operation_give_way() {
+    async fn a_throttle_makes_its_operation_back_off() {
         let with_code = || http(429, "ThrottlingException", "{}");
         let without =
             || HttpResponse::new(429.try_into().unwrap(), SdkBody::from("<html>no</html>"));
@@ -782,9 +787,12 @@ pub(crate) mod tests {
                 .build();
             let ivs = ivs(&[rule]);
             list(&ivs).await.unwrap();
-            assert_eq!(ivs.pace.interval(LIST_PARTICIPANTS), Duration::from_secs(1));
             assert_eq!(
-                ivs.pace.interval(GET_STAGE_SESSION),
+                ivs.limiter.interval(LIST_PARTICIPANTS),
+                Duration::from_secs(1)
+            );
+            assert_eq!(
+                ivs.limiter.interval(GET_STAGE_SESSION),
                 Duration::from_millis(500)
             );
         }
@@ -820,7 +828,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_after_a_minute_with_the_last_cause() {
+    async fn the_retry_budget_ends_after_a_minute_with_the_last_cause() {
         let ivs = ivs(&[refusing(
             429,
             "ThrottlingException",
@@ -836,7 +844,7 @@ pub(crate) mod tests {
         );
         let waited = began.elapsed();
         assert!(
-            waited >= PATIENCE && waited < PATIENCE + Duration::from_secs(10),
+            waited >= RETRY_BUDGET && waited < RETRY_BUDGET + Duration::from_secs(10),
             "{waited:?}"
         );
     }
@@ -864,7 +872,7 @@ pub(crate) mod tests {
                 .set_stage_session(session.clone())
                 .build()
         });
-        ivs(&[rule]).find(&name()).await
+        ivs(&[rule]).get_session(&name()).await
     }
 
     #[tokio::test]
@@ -918,7 +926,10 @@ pub(crate) mod tests {
     async fn an_unknown_session_is_no_error() {
         let rule = mock!(Client::get_stage_session)
             .then_http_response(|| http(404, "ResourceNotFoundException", "{}"));
-        assert_eq!(ivs(&[rule]).find(&name()).await.unwrap(), Found::Unknown);
+        assert_eq!(
+            ivs(&[rule]).get_session(&name()).await.unwrap(),
+            Found::Unknown
+        );
     }
 
     #[tokio::test]
@@ -929,7 +940,7 @@ pub(crate) mod tests {
                 SdkBody::from("<html>no such host</html>"),
             )
         });
-        let error = ivs(&[rule]).find(&name()).await.unwrap_err();
+        let error = ivs(&[rule]).get_session(&name()).await.unwrap_err();
         assert_eq!(error.error_type(), "IvsRejected");
         assert!(error.to_string().contains("HTTP 404"), "{error}");
     }

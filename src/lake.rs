@@ -25,8 +25,8 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::error::{BoxError, Error};
-use crate::patience::{Throttles, code};
 use crate::session::SessionRef;
+use crate::throttles::{Throttles, code};
 
 /// How often a body that breaks off is asked for.
 const MOST_READS: usize = 3;
@@ -39,8 +39,6 @@ const DENIED: [&str; 5] = [
     "KMS.AccessDeniedException",
 ];
 
-const SCHEMA_VERSION: &str = "schema-version";
-const PARTICIPANTS: &str = "participants";
 /// The folder of the markers, beside those of the tables.
 const FAILED: &str = "failed";
 const EXTENSION: &str = ".parquet";
@@ -58,8 +56,7 @@ pub struct Lake {
 pub struct Seen {
     pub last_modified: DateTime<Utc>,
     etag: Option<String>,
-    /// From the object's metadata; `None` if it is not there or no number.
-    pub participants: Option<u64>,
+    pub metadata: HashMap<String, String>,
 }
 
 /// An object's bytes, and the tag that stands for exactly these.
@@ -67,8 +64,7 @@ pub struct Seen {
 pub struct Object {
     pub bytes: Bytes,
     pub etag: String,
-    /// From the object's metadata; `None` if it is not there or no number.
-    pub schema_version: Option<u32>,
+    pub metadata: HashMap<String, String>,
 }
 
 /// A file to be put.
@@ -88,17 +84,13 @@ pub enum Put {
 }
 
 impl File {
-    /// A whole Parquet file of a table, with what its metadata say of it.
+    /// A whole Parquet file, with what its metadata say of it.
     #[must_use]
-    pub fn of_table(bytes: Vec<u8>, schema_version: u32, participants: usize) -> Self {
-        let metadata = [
-            (SCHEMA_VERSION.to_owned(), schema_version.to_string()),
-            (PARTICIPANTS.to_owned(), participants.to_string()),
-        ];
+    pub fn parquet(bytes: Vec<u8>, metadata: HashMap<String, String>) -> Self {
         Self {
             bytes,
             content_type: "application/vnd.apache.parquet",
-            metadata: metadata.into(),
+            metadata,
         }
     }
 }
@@ -133,8 +125,8 @@ impl Lake {
     /// Looks whether an object is there.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`], or [`Error::LakeWrite`] when S3 fails for as long as the SDK retries.
-    pub async fn look(&self, key: &str) -> Result<Option<Seen>, Error> {
+    /// [`Error::AccessDenied`], or [`Error::LakeError`] when S3 fails for as long as the SDK retries.
+    pub async fn head(&self, key: &str) -> Result<Option<Seen>, Error> {
         let answer = self
             .client
             .head_object()
@@ -147,14 +139,10 @@ impl Lake {
                 let last_modified = head.last_modified.and_then(utc).ok_or_else(|| {
                     self.fault("HeadObject", key, "the answer has no Last-Modified", None)
                 })?;
-                let metadata = head.metadata.unwrap_or_default();
-                let participants = metadata
-                    .get(PARTICIPANTS)
-                    .and_then(|number| number.parse().ok());
                 Ok(Some(Seen {
                     last_modified,
                     etag: head.e_tag,
-                    participants,
+                    metadata: head.metadata.unwrap_or_default(),
                 }))
             }
             // The answer to a HEAD has no body and so no code.
@@ -166,7 +154,7 @@ impl Lake {
     /// Reads an object, if it is there. A body that breaks off is asked for again: the SDK retries up to the headers only.
     ///
     /// # Errors
-    /// As [`Lake::look`].
+    /// As [`Lake::head`].
     pub async fn read(&self, key: &str) -> Result<Option<Object>, Error> {
         let mut broken_off = None;
         for _ in 0..MOST_READS {
@@ -186,15 +174,12 @@ impl Lake {
                 .e_tag
                 .ok_or_else(|| self.fault("GetObject", key, "the answer has no ETag", None))?;
             let metadata = object.metadata.unwrap_or_default();
-            let schema_version = metadata
-                .get(SCHEMA_VERSION)
-                .and_then(|number| number.parse().ok());
             match object.body.collect().await {
                 Ok(bytes) => {
                     return Ok(Some(Object {
                         bytes: bytes.into_bytes(),
                         etag,
-                        schema_version,
+                        metadata,
                     }));
                 }
                 Err(error) => broken_off = Some(error.into()),
@@ -206,7 +191,7 @@ impl Lake {
     /// Puts a file under a key where there was nothing (`over` is `None`) or exactly the object with this ETag.
     ///
     /// # Errors
-    /// As [`Lake::look`]; a bucket that does not exist is [`Error::LakeWrite`].
+    /// As [`Lake::head`]; a bucket that does not exist is [`Error::LakeError`].
     pub async fn put(&self, key: &str, file: File, over: Option<&str>) -> Result<Put, Error> {
         let request = self.client.put_object().bucket(&self.bucket).key(key);
         let request = match over {
@@ -233,7 +218,7 @@ impl Lake {
     /// on this day and all later ones, whichever day an object lies under.
     ///
     /// # Errors
-    /// As [`Lake::look`], but of a bucket.
+    /// As [`Lake::head`], but of a bucket.
     pub async fn written(
         &self,
         table: &str,
@@ -305,7 +290,7 @@ impl Lake {
     /// As [`Lake::put`].
     pub async fn put_failed(&self, session: &SessionRef, marker: String) -> Result<(), Error> {
         let key = self.failed_key(session);
-        let over = self.look(&key).await?.and_then(|seen| seen.etag);
+        let over = self.head(&key).await?.and_then(|seen| seen.etag);
         let (bytes, metadata) = (marker.into_bytes(), HashMap::new());
         let file = File {
             bytes,
@@ -319,7 +304,7 @@ impl Lake {
     /// Reads the failure marker of a session, if there is one.
     ///
     /// # Errors
-    /// As [`Lake::look`].
+    /// As [`Lake::head`].
     pub async fn read_failed(&self, session: &SessionRef) -> Result<Option<Bytes>, Error> {
         let object = self.read(&self.failed_key(session)).await?;
         Ok(object.map(|object| object.bytes))
@@ -334,7 +319,7 @@ impl Lake {
         source: Option<BoxError>,
     ) -> Error {
         let (bucket, key) = (self.bucket.clone(), key.to_owned());
-        Error::LakeWrite {
+        Error::LakeError {
             operation,
             bucket,
             key,

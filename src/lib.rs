@@ -30,6 +30,8 @@ pub mod batch;
 
 pub mod reconcile;
 
+pub mod store;
+
 pub mod sweep;
 
 pub mod bulkhead;
@@ -38,11 +40,7 @@ pub mod deadline;
 
 pub mod ivs;
 
-pub mod pages;
-
-pub mod pace;
-
-pub mod patience;
+pub mod throttles;
 
 pub mod table;
 
@@ -74,6 +72,7 @@ use crate::ivs::{Ivs, Spacing};
 use crate::lake::Lake;
 use crate::queue::Queue;
 use crate::reconcile::Reconciler;
+use crate::store::Memory;
 use crate::sweep::Sweeper;
 
 /// The longest that an invocation may take, and the template's time-out.
@@ -110,7 +109,9 @@ impl Attendance {
             ivs: Arc::clone(&ivs),
             lake: Arc::clone(&lake),
             confirm_after,
-            memory_megabytes: config.memory_megabytes,
+            memory: Memory {
+                megabytes: config.memory_megabytes,
+            },
         };
         let sweeper = Sweeper {
             ivs,

@@ -20,7 +20,7 @@ use aws_smithy_runtime_api::client::interceptors::context::Error as OperationErr
 use futures::stream::{self, StreamExt};
 
 use crate::error::{BoxError, Error};
-use crate::patience::{Throttles, code, is_throttle};
+use crate::throttles::{Throttles, code, is_throttle};
 
 /// The API's limit.
 const ENTRIES_PER_CALL: usize = 10;
@@ -73,7 +73,7 @@ impl Queue {
     /// by a minute and more.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`] or [`Error::QueueSend`].
+    /// [`Error::AccessDenied`] or [`Error::QueueError`].
     pub async fn depth(&self) -> Result<usize, Error> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request
@@ -193,7 +193,7 @@ impl Queue {
     }
 
     fn fault(&self, operation: &'static str, fault: &str, source: Option<BoxError>) -> Error {
-        Error::QueueSend {
+        Error::QueueError {
             operation,
             queue: self.url.clone(),
             fault: fault.to_owned(),

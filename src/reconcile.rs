@@ -8,7 +8,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::TryStreamExt;
@@ -18,24 +17,15 @@ use tracing::info;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::event::Request;
 use crate::ivs::{Found, Ivs};
-use crate::lake::{File, Lake, Object, Put};
-use crate::session::{EndedSession, SessionRef};
-use crate::table::{PARTICIPANTS, Participant, SCHEMA_VERSION, Stored, TooLarge};
-
-/// A race for one object is lost at most so often before the session goes back to the queue.
-const MOST_PUTS: usize = 5;
-
-/// What the process takes beside the rows of a session, at most.
-const OVERHEAD_MEGABYTES: usize = 24;
+use crate::lake::Lake;
+use crate::session::SessionRef;
+use crate::store::{Existing, Memory, Store, rows_of};
+use crate::table::participants::{PARTICIPANTS, Participant};
 
 /// The id of a session that makes a debug build panic.
 #[cfg(debug_assertions)]
 const PANICS: &str = "st-PanicsInDebug";
-
-/// The pause after a lost race, doubled each time.
-const AFTER_A_RACE: Duration = Duration::from_millis(50);
 
 /// What reconciling needs: IVS, the lake, and when a look counts as the last.
 #[derive(Debug)]
@@ -43,8 +33,22 @@ pub struct Reconciler {
     pub ivs: Arc<Ivs>,
     pub lake: Arc<Lake>,
     pub confirm_after: TimeDelta,
-    /// The function's memory, which bounds the rows of a session.
-    pub memory_megabytes: usize,
+    /// What bounds the rows of a session.
+    pub memory: Memory,
+}
+
+/// What reconciling is asked for: to have one session in the lake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub session: SessionRef,
+    /// When the session started, if the sender knows: if IVS no longer knows the session, its file is looked for there.
+    pub start_time: Option<DateTime<Utc>>,
+    /// When the hint was sent: a file is looked for on that day and the two before. A request by hand has none.
+    pub hinted_at: Option<DateTime<Utc>>,
+    /// Whether nothing but hints asks for it. Then the list of stages may tell that it is live.
+    pub only_hinted: bool,
+    /// Files last written before this instant are written anew.
+    pub rewrite_before: Option<DateTime<Utc>>,
 }
 
 /// What became of a session. Everything else is an [`Error`].
@@ -89,6 +93,16 @@ struct Done {
     live_since: Option<DateTime<Utc>>,
 }
 
+impl Request {
+    /// Joins two wishes for the same session: the earliest hint, the latest rewrite.
+    pub fn join(&mut self, other: &Self) {
+        self.start_time = self.start_time.or(other.start_time);
+        self.only_hinted &= other.only_hinted;
+        self.hinted_at = self.hinted_at.into_iter().chain(other.hinted_at).min();
+        self.rewrite_before = self.rewrite_before.max(other.rewrite_before);
+    }
+}
+
 impl Reconciler {
     /// Reconciles one session as of `now`, before `deadline`, and logs one line about it. A session that is
     /// `known_live`, by the list of stages, is not asked for again. What IVS says of its start is kept in the request.
@@ -121,6 +135,7 @@ impl Reconciler {
             participants: done.participants,
         };
         info!(
+            table = PARTICIPANTS.name,
             stage_arn = report.stage_arn,
             session_id = report.session_id,
             outcome = done.outcome.as_str(),
@@ -144,7 +159,7 @@ impl Reconciler {
     ) -> Result<Done, Error> {
         let (name, resource) = (&request.session, request.session.to_string());
         let found = deadline
-            .prepare("GetStageSession", &resource, self.ivs.find(name))
+            .prepare("GetStageSession", &resource, self.ivs.get_session(name))
             .await?;
         let session = match found {
             Found::Ended(session) => session,
@@ -168,7 +183,7 @@ impl Reconciler {
 
         let key = self.lake.key(PARTICIPANTS.name, session.day(), name);
         let seen = deadline
-            .prepare("HeadObject", &resource, self.lake.look(&key))
+            .prepare("HeadObject", &resource, self.lake.head(&key))
             .await?;
         let last_modified = seen.as_ref().map(|seen| seen.last_modified);
         let due = due(
@@ -179,7 +194,7 @@ impl Reconciler {
             self.confirm_after,
         );
         let Some(outcome) = due else {
-            let participants = seen.and_then(|seen| seen.participants);
+            let participants = seen.and_then(|seen| rows_of(&seen));
             return Ok(Done {
                 outcome: Outcome::UpToDate,
                 key: Some(key),
@@ -192,13 +207,28 @@ impl Reconciler {
         let fresh = deadline
             .prepare("ListParticipants", &resource, self.list(name))
             .await?;
-        deadline
-            .put(
-                "PutObject",
-                &resource,
-                self.store(session, key, outcome, fresh),
-            )
-            .await
+        let store = Store {
+            lake: &self.lake,
+            memory: self.memory,
+        };
+        let existing = match outcome {
+            Outcome::Exported => Existing::Absent,
+            Outcome::Rewritten => Existing::Replaced,
+            _ => Existing::Merged,
+        };
+        let stored = store.put(&PARTICIPANTS, session, &key, fresh, existing);
+        let stored = deadline.put("PutObject", &resource, stored).await?;
+        Ok(Done {
+            outcome: if stored.written {
+                outcome
+            } else {
+                Outcome::UpToDate
+            },
+            key: Some(key),
+            participants: u64::try_from(stored.rows).ok(),
+            end_time: Some(stored.end_time),
+            live_since: None,
+        })
     }
 
     async fn list(&self, name: &SessionRef) -> Result<Vec<Participant>, Error> {
@@ -206,139 +236,12 @@ impl Reconciler {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         while let Some(page) = pages.try_next().await? {
             bytes += PARTICIPANTS.weight(&page);
-            if bytes > self.most_bytes() {
-                return Err(self.too_large(name, rows.len() + page.len()));
+            if bytes > self.memory.for_rows() {
+                return Err(self.memory.too_small(name, rows.len() + page.len()));
             }
             rows.extend(page);
         }
         Ok(rows)
-    }
-
-    /// The most that the rows of a session may weigh. Measured (docs/performance.md): a process takes some 10 MB before its
-    /// first row, and merging and encoding rows at most a quarter more than the rows themselves.
-    fn most_bytes(&self) -> usize {
-        self.memory_megabytes.saturating_sub(OVERHEAD_MEGABYTES) * 1_048_576 / 5 * 4
-    }
-
-    fn too_large(&self, name: &SessionRef, rows: usize) -> Error {
-        Error::SessionTooLarge {
-            resource: name.to_string(),
-            rows,
-            memory_megabytes: self.memory_megabytes,
-        }
-    }
-
-    /// Puts what was listed, merged with what is stored, under a condition that nobody else wrote in between.
-    async fn store(
-        &self,
-        mut session: EndedSession,
-        key: String,
-        outcome: Outcome,
-        fresh: Vec<Participant>,
-    ) -> Result<Done, Error> {
-        let listed_end = session.end_time;
-        // Of a rewrite kept apart: of a row that was listed and one that was only stored, only the first may replace.
-        let (mut rows, rewrite) = match outcome {
-            Outcome::Rewritten => (Vec::new(), Some(fresh)),
-            _ => (fresh, None),
-        };
-        // Of the object that the PUT before was meant to replace.
-        let mut expected = None;
-        for put in 0..MOST_PUTS {
-            // Where nothing was seen nothing is read: if that is no longer so, the condition says it.
-            let expects_object = outcome != Outcome::Exported || put > 0;
-            let object = if expects_object {
-                self.lake.read(&key).await?
-            } else {
-                None
-            };
-            let held = PARTICIPANTS.weight(&rows)
-                + rewrite.as_ref().map_or(0, |rows| PARTICIPANTS.weight(rows));
-            let stored = match &object {
-                Some(object) => self.decode(&session.name, &key, object, held)?,
-                None => Stored {
-                    rows: Vec::new(),
-                    session_end_time: None,
-                },
-            };
-            let stored_end = stored.session_end_time;
-            let etag = object.map(|object| object.etag);
-            // S3 also answers 404 and 409 where nobody wrote: then the object is still the one that was to be replaced.
-            let faster =
-                (put > 0 && etag.is_some() && etag != expected).then(|| stored.rows.clone());
-            if let Some(fresh) = &rewrite {
-                rows = PARTICIPANTS.only_stored(stored.rows, fresh);
-                rows.extend_from_slice(fresh);
-                rows = PARTICIPANTS.merge(rows);
-            } else {
-                // Of two writers neither order decides, so the later end stays.
-                session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));
-                rows.extend(stored.rows);
-                rows = PARTICIPANTS.merge(rows);
-            }
-            let participants = rows.len();
-            let done = |outcome| Done {
-                outcome,
-                key: Some(key.clone()),
-                participants: u64::try_from(participants).ok(),
-                end_time: Some(session.end_time),
-                live_since: None,
-            };
-            // After a lost race only: a second look writes the same rows again, so that the object's time confirms it.
-            if faster.as_ref() == Some(&rows)
-                && stored_end.is_none_or(|end| end == session.end_time)
-            {
-                return Ok(done(Outcome::UpToDate));
-            }
-            let bytes = PARTICIPANTS.encode(&session, &rows).map_err(|error| {
-                self.lake.fault(
-                    "PutObject",
-                    &key,
-                    "the rows could not be encoded",
-                    Some(error),
-                )
-            })?;
-            let file = File::of_table(bytes, SCHEMA_VERSION, participants);
-            if self.lake.put(&key, file, etag.as_deref()).await? == Put::Written {
-                return Ok(done(outcome));
-            }
-            expected = etag;
-            // The other's upload may still be under way.
-            tokio::time::sleep(AFTER_A_RACE * (1 << put)).await;
-        }
-        let fault = format!(
-            "{MOST_PUTS} conditional PUTs in a row met an object that was not the one read"
-        );
-        Err(self.lake.fault("PutObject", &key, &fault, None))
-    }
-
-    /// The rows of an object, beside rows that take `held` bytes already.
-    fn decode(
-        &self,
-        name: &SessionRef,
-        key: &str,
-        object: &Object,
-        held: usize,
-    ) -> Result<Stored<Participant>, Error> {
-        // Written by a newer function that was rolled back: its further columns would be lost.
-        if let Some(newer) = object
-            .schema_version
-            .filter(|version| *version > SCHEMA_VERSION)
-        {
-            let fault = format!(
-                "the object has schema version {newer}, and this function knows {SCHEMA_VERSION}"
-            );
-            return Err(self.lake.fault("GetObject", key, &fault, None));
-        }
-        let room = self.most_bytes().saturating_sub(held);
-        let decoded = PARTICIPANTS.decode(object.bytes.clone(), room);
-        decoded.map_err(|error| match error.downcast::<TooLarge>() {
-            Ok(too_large) => self.too_large(name, too_large.rows),
-            Err(error) => {
-                let fault = "the object is no file of this table";
-                self.lake.fault("GetObject", key, fault, Some(error))
-            }
-        })
     }
 
     /// For a session that IVS does not know: whether it had been exported. Its file lies under the day of its start, which
@@ -361,8 +264,8 @@ impl Reconciler {
             };
             let day = day.date_naive();
             let key = self.lake.key(PARTICIPANTS.name, day, name);
-            if let Some(seen) = self.lake.look(&key).await? {
-                let participants = seen.participants;
+            if let Some(seen) = self.lake.head(&key).await? {
+                let participants = rows_of(&seen);
                 return Ok(Done {
                     outcome: Outcome::UpToDate,
                     key: Some(key),
@@ -436,6 +339,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionOutput;
     use aws_sdk_ivsrealtime::primitives::DateTime as IvsTime;
@@ -452,6 +356,7 @@ mod tests {
     use super::*;
     use crate::ivs::tests::{answered, name, page};
     use crate::lake::tests::lake;
+    use crate::session::EndedSession;
 
     const START: i64 = 1_763_480_000;
     const END: i64 = START + 1800;
@@ -590,7 +495,7 @@ mod tests {
             ivs: Arc::new(ivs),
             lake: Arc::new(lake),
             confirm_after: TimeDelta::minutes(60),
-            memory_megabytes: 256,
+            memory: Memory { megabytes: 256 },
         };
         let mut request = Request {
             session: name(),
@@ -699,7 +604,7 @@ mod tests {
         ];
         let (lake, sent) = s3(stored, &[(412, "PreconditionFailed")]);
         let error = reconcile(lake, &["a"], END + 300).await.unwrap_err();
-        assert_eq!(error.error_type(), "LakeWrite");
+        assert_eq!(error.error_type(), "LakeError");
         assert!(
             error.to_string().contains("5 conditional PUTs in a row"),
             "{error}"

@@ -24,7 +24,7 @@ use crate::lake::Lake;
 use crate::queue::Queue;
 use crate::reconcile::{Outcome, due};
 use crate::session::{Rule, SessionRef, StageArn};
-use crate::table::PARTICIPANTS;
+use crate::table::participants::PARTICIPANTS;
 
 /// However full the queue is, so much a sweep may add: a full queue of failures must not shut new sessions out.
 const ENQUEUE_AT_LEAST: usize = 20;

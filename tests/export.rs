@@ -769,7 +769,7 @@ async fn a_bucket_that_does_not_exist_is_a_lake_error_and_no_race() {
     let (mut stack, _folder) = stack(&[("BUCKET", "another-lake"), ("PREFIX", "video/")]).await;
     stack.ivs.world().put(STAGE, SESSION, ended(3, 5));
     let failure = stack.invoke(request()).await.unwrap_err();
-    assert_eq!(failure.error_type, "LakeWrite");
+    assert_eq!(failure.error_type, "LakeError");
     assert!(
         failure
             .message
@@ -796,7 +796,7 @@ async fn an_object_that_is_no_file_of_ours_is_an_error_and_stays() {
         .s3
         .set_last_modified(&key, (now() - TimeDelta::minutes(60)).into());
     let failure = stack.invoke(request()).await.unwrap_err();
-    assert_eq!(failure.error_type, "LakeWrite");
+    assert_eq!(failure.error_type, "LakeError");
     assert!(failure.message.contains(&key), "{}", failure.message);
     assert_eq!(stack.s3.read(&key), "dt,people\n");
 }
@@ -829,7 +829,7 @@ async fn an_object_of_a_newer_schema_is_not_overwritten() {
         .s3
         .set_last_modified(&key, (now() - TimeDelta::minutes(60)).into());
     let failure = stack.invoke(request()).await.unwrap_err();
-    assert_eq!(failure.error_type, "LakeWrite");
+    assert_eq!(failure.error_type, "LakeError");
     assert!(
         failure.message.contains("schema version 2"),
         "{}",

@@ -360,25 +360,25 @@ async fn a_lasting_fault_of_s3_is_an_error_that_names_the_object() {
         (
             "PUT",
             S3Kind::Error500,
-            "LakeWrite",
+            "LakeError",
             "PutObject of s3://attendance-lake/participants/",
         ),
         (
             "PUT",
             S3Kind::SlowDown503,
-            "LakeWrite",
+            "LakeError",
             "PutObject of s3://attendance-lake/participants/",
         ),
         (
             "PUT",
             S3Kind::PreconditionFailed412,
-            "LakeWrite",
+            "LakeError",
             "PutObject of s3://attendance-lake/participants/",
         ),
         (
             "PUT",
             S3Kind::Conflict409,
-            "LakeWrite",
+            "LakeError",
             "PutObject of s3://attendance-lake/participants/",
         ),
     ] {

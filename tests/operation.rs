@@ -501,7 +501,7 @@ async fn a_payload_that_is_refused_and_a_lake_that_fails_are_counted_by_their_ty
     let work = request(STAGE_ARN, SESSION_ID);
     stack.invoke(work.clone()).await.unwrap_err();
     let lines = stack.function.log_lines();
-    assert_eq!(only_error(&lines, "a PUT"), "LakeWrite");
+    assert_eq!(only_error(&lines, "a PUT"), "LakeError");
 
     // As a message: the line of the message, and the one of the marker, which cannot be put either.
     let batch = json!({ "Records": [message("m", &work)] });
@@ -610,7 +610,7 @@ async fn a_tick_that_fails_is_no_sweep() {
     let lines = circle.pool.log_lines();
     assert_counted(&lines, &[FAILED]);
     assert_eq!(lines[0]["message"], "the sweep failed");
-    assert_eq!(lines[0]["error_type"], "QueueSend");
+    assert_eq!(lines[0]["error_type"], "QueueError");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use chrono::{DateTime, TimeDelta, Utc};
-use ivs_attendance::table::PARTICIPANTS;
+use ivs_attendance::table::participants::PARTICIPANTS;
 use ivs_attendance_local::circle::{Circle, CircleSettings, DEAD, SWEEPS, WORK};
 use ivs_attendance_local::ivs::{Kind, Quota, Session, When, timestamp};
 use ivs_attendance_local::s3::S3Kind;
@@ -689,7 +689,7 @@ async fn a_queue_that_fails_for_good_fails_the_sweep_by_name() {
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(failure.error_type, "QueueSend");
+    assert_eq!(failure.error_type, "QueueError");
     assert!(
         failure.message.starts_with("SendMessageBatch to http"),
         "{}",
@@ -704,7 +704,7 @@ async fn a_queue_that_fails_for_good_fails_the_sweep_by_name() {
         .await
         .unwrap()
         .unwrap_err();
-    assert_eq!(failure.error_type, "QueueSend");
+    assert_eq!(failure.error_type, "QueueError");
     assert!(failure.message.contains("left out"), "{}", failure.message);
 }
 

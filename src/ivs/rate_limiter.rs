@@ -1,7 +1,7 @@
 //! Spaces the requests of each operation, whoever sends them: first attempts and the SDK's own retries alike.
 //!
 //! IVS allows 5 calls a second of one operation, per account and region, and the customer's application draws on the
-//! same quota (<https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/service-quotas.html>). So the pace is kept
+//! same quota (<https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/service-quotas.html>). So the distance is kept
 //! where requests leave, in the SDK's HTTP client, which knows nothing of sessions.
 
 use std::collections::HashMap;
@@ -24,9 +24,9 @@ use tokio::time::{Instant, sleep_until};
 /// The slowest that throttles can make an operation.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The pace of all operations of one service, in this process.
+/// The distance between requests, for all operations of one service in this process.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimiter {
     interval: Duration,
     longest: Duration,
     operations: Mutex<HashMap<String, Slots>>,
@@ -41,8 +41,8 @@ struct Slots {
     set: Duration,
 }
 
-impl Pace {
-    /// A pace that lets an operation start at most once in `interval`. No operation will be set to more than `longest`.
+impl RateLimiter {
+    /// Lets an operation start at most once in `interval`. No operation will be set to more than `longest`.
     #[must_use]
     pub fn new(interval: Duration, longest: Duration) -> Self {
         Self {
@@ -73,9 +73,9 @@ impl Pace {
         self.longest
     }
 
-    /// Gives way after a throttle: doubles the interval of `operation`, up to 5 s. From then on each call brings it a
-    /// tenth closer to the pace that was set.
-    pub fn give_way(&self, operation: &str) {
+    /// Backs off after a throttle: doubles the interval of `operation`, up to 5 s. From then on each call brings it a
+    /// tenth closer to the interval that was set.
+    pub fn back_off(&self, operation: &str) {
         self.with(operation, |slots| {
             let longest = LONGEST_INTERVAL.max(slots.set);
             slots.interval = (slots.interval * 2).clamp(slots.set, longest);
@@ -121,21 +121,21 @@ impl Pace {
 /// An HTTP client that sends each request in its operation's turn. The operation is the request's path, as restJson1
 /// services have it (`POST /ListParticipants`).
 #[derive(Clone, Debug)]
-pub struct PacedHttpClient {
+pub struct LimitedHttpClient {
     pub client: SharedHttpClient,
-    pub pace: Arc<Pace>,
+    pub limiter: Arc<RateLimiter>,
 }
 
-impl HttpClient for PacedHttpClient {
+impl HttpClient for LimitedHttpClient {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let connector = self.client.http_connector(settings, components);
-        SharedHttpConnector::new(PacedHttpConnector {
+        SharedHttpConnector::new(LimitedHttpConnector {
             connector,
-            pace: Arc::clone(&self.pace),
+            limiter: Arc::clone(&self.limiter),
         })
     }
 
@@ -157,16 +157,16 @@ impl HttpClient for PacedHttpClient {
 }
 
 #[derive(Debug)]
-struct PacedHttpConnector {
+struct LimitedHttpConnector {
     connector: SharedHttpConnector,
-    pace: Arc<Pace>,
+    limiter: Arc<RateLimiter>,
 }
 
-impl HttpConnector for PacedHttpConnector {
+impl HttpConnector for LimitedHttpConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (connector, pace) = (self.connector.clone(), Arc::clone(&self.pace));
+        let (connector, limiter) = (self.connector.clone(), Arc::clone(&self.limiter));
         HttpConnectorFuture::new(async move {
-            pace.turn(operation(request.uri())).await;
+            limiter.turn(operation(request.uri())).await;
             connector.call(request).await
         })
     }
@@ -180,11 +180,11 @@ fn operation(uri: &str) -> &str {
 mod tests {
     use super::*;
 
-    async fn millis_of_turns(pace: &Pace, operation: &str, turns: usize) -> Vec<u128> {
+    async fn millis_of_turns(limiter: &RateLimiter, operation: &str, turns: usize) -> Vec<u128> {
         let start = Instant::now();
         let mut at = Vec::new();
         for _ in 0..turns {
-            pace.turn(operation).await;
+            limiter.turn(operation).await;
             at.push(start.elapsed().as_millis());
         }
         at
@@ -192,21 +192,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_operation_starts_once_an_interval() {
-        let pace = Pace::new(Duration::from_millis(500), Duration::ZERO);
+        let limiter = RateLimiter::new(Duration::from_millis(500), Duration::ZERO);
         assert_eq!(
-            millis_of_turns(&pace, "ListParticipants", 3).await,
+            millis_of_turns(&limiter, "ListParticipants", 3).await,
             [0, 500, 1000]
         );
-        assert_eq!(millis_of_turns(&pace, "GetStageSession", 2).await, [0, 500]);
-        assert_eq!(pace.calls(), 5);
+        assert_eq!(
+            millis_of_turns(&limiter, "GetStageSession", 2).await,
+            [0, 500]
+        );
+        assert_eq!(limiter.calls(), 5);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_throttle_slows_its_operation_which_climbs_back() {
-        let pace = Pace::new(Duration::from_millis(500), Duration::ZERO);
-        pace.turn("ListParticipants").await;
-        pace.give_way("ListParticipants");
-        let slow = millis_of_turns(&pace, "ListParticipants", 20).await;
+        let limiter = RateLimiter::new(Duration::from_millis(500), Duration::ZERO);
+        limiter.turn("ListParticipants").await;
+        limiter.back_off("ListParticipants");
+        let slow = millis_of_turns(&limiter, "ListParticipants", 20).await;
         assert_eq!(
             slow[..3],
             [1000, 2000, 2900],
@@ -214,7 +217,7 @@ mod tests {
         );
         assert_eq!(slow[19] - slow[18], 500);
         assert_eq!(
-            millis_of_turns(&pace, "GetStageSession", 2).await,
+            millis_of_turns(&limiter, "GetStageSession", 2).await,
             [0, 500],
             "the others keep theirs"
         );
@@ -222,12 +225,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn throttles_without_end_leave_a_call_every_five_seconds() {
-        let pace = Pace::new(Duration::from_millis(500), Duration::ZERO);
+        let limiter = RateLimiter::new(Duration::from_millis(500), Duration::ZERO);
         for _ in 0..40 {
-            pace.give_way("ListParticipants");
+            limiter.back_off("ListParticipants");
         }
         assert_eq!(
-            millis_of_turns(&pace, "ListParticipants", 2).await,
+            millis_of_turns(&limiter, "ListParticipants", 2).await,
             [5000, 10000]
         );
     }

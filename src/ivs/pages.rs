@@ -5,7 +5,7 @@
 //! depends on it.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::Stream;
 use futures::stream::try_unfold;
@@ -69,32 +69,12 @@ where
     )
 }
 
-/// Of what is a hash already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0 << 8 | u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// Where a walk over pages stands.
 #[derive(Default)]
 struct Walk {
     token: Option<String>,
     tokens_seen: HashSet<String>,
-    items_seen: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    items_seen: HashSet<u64>,
     pages_without_news: usize,
     restarted: bool,
 }

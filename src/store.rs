@@ -1,0 +1,195 @@
+//! The one way into the lake: read what is stored, merge, encode, put under a condition, and learn from a lost race. It serves
+//! every table.
+//!
+//! The rows of a session are held in memory, those that were listed and those that are stored. So they are bounded by the
+//! function's memory, before it is taken: a process that dies would take its whole batch along.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::error::Error;
+use crate::lake::{File, Lake, Object, Put, Seen};
+use crate::session::{EndedSession, SessionRef};
+use crate::table::{Stored, Table, TooLarge};
+
+/// A race for one object is lost at most so often before the session goes back to the queue.
+const MOST_PUTS: usize = 5;
+/// The pause after a lost race, doubled each time.
+const AFTER_A_RACE: Duration = Duration::from_millis(50);
+/// What the process takes besides the rows of a session, at most.
+const OVERHEAD_MEGABYTES: usize = 24;
+
+/// In an object's metadata: the table's schema version, and the number of rows.
+const SCHEMA_VERSION: &str = "schema-version";
+const ROWS: &str = "participants";
+
+/// The function's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    pub megabytes: usize,
+}
+
+/// What a PUT makes of an object that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// There was none. If there is one now, as [`Existing::Merged`].
+    Absent,
+    /// Its rows are merged with the new ones.
+    Merged,
+    /// Of a row that is in both, the new one stays.
+    Replaced,
+}
+
+/// What the lake holds of a session after a PUT.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// False if somebody else was faster and had all of it.
+    pub written: bool,
+    pub rows: usize,
+    pub end_time: DateTime<Utc>,
+}
+
+/// The lake, and the memory for rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    pub lake: &'a Lake,
+    pub memory: Memory,
+}
+
+impl Memory {
+    /// The most that rows may weigh, in bytes. Measured (docs/performance.md): a process takes some 10 MB before its first row,
+    /// and merging and encoding take at most a quarter more than the rows themselves.
+    #[must_use]
+    pub fn for_rows(self) -> usize {
+        self.megabytes.saturating_sub(OVERHEAD_MEGABYTES) * 1_048_576 / 5 * 4
+    }
+
+    /// The error of a session with so many rows.
+    #[must_use]
+    pub fn too_small(self, session: &SessionRef, rows: usize) -> Error {
+        Error::SessionTooLarge {
+            resource: session.to_string(),
+            rows,
+            memory_megabytes: self.megabytes,
+        }
+    }
+}
+
+/// The number of rows by an object's metadata; `None` if they do not tell.
+#[must_use]
+pub fn rows_of(seen: &Seen) -> Option<u64> {
+    seen.metadata.get(ROWS)?.parse().ok()
+}
+
+impl Store<'_> {
+    /// Puts the rows of a session under `key`, on the condition that nobody else writes in between. Whoever loses a race reads
+    /// the winner's object and adds what it lacks.
+    ///
+    /// # Errors
+    /// As [`Lake::put`] and [`Lake::read`]; an object that is no file of this table, or one of a newer version;
+    /// [`Error::SessionTooLarge`].
+    pub async fn put<R: Clone + Default + PartialEq>(
+        &self,
+        table: &Table<R>,
+        mut session: EndedSession,
+        key: &str,
+        fresh: Vec<R>,
+        existing: Existing,
+    ) -> Result<Outcome, Error> {
+        let listed_end = session.end_time;
+        // For `Replaced` kept apart: only a row that was listed may replace one that was stored.
+        let (mut rows, replacing) = match existing {
+            Existing::Replaced => (Vec::new(), Some(fresh)),
+            _ => (fresh, None),
+        };
+        // The tag of the object that the PUT before was to replace.
+        let mut expected = None;
+        for put in 0..MOST_PUTS {
+            // Where none was seen none is read: if there is one after all, the condition says so.
+            let object = if existing == Existing::Absent && put == 0 {
+                None
+            } else {
+                self.lake.read(key).await?
+            };
+            let held = table.weight(&rows) + replacing.as_ref().map_or(0, |it| table.weight(it));
+            let stored = match &object {
+                Some(object) => self.decode(table, &session.name, key, object, held)?,
+                None => Stored::default(),
+            };
+            let stored_end = stored.session_end_time;
+            let etag = object.map(|object| object.etag);
+            // S3 also answers 404 and 409 where nobody wrote: then the object is still the one that was to be replaced.
+            let winners =
+                (put > 0 && etag.is_some() && etag != expected).then(|| stored.rows.clone());
+            if let Some(fresh) = &replacing {
+                rows = table.only_stored(stored.rows, fresh);
+                rows.extend_from_slice(fresh);
+            } else {
+                // The order of two writers must not decide, so the later end stays.
+                session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));
+                rows.extend(stored.rows);
+            }
+            rows = table.merge(rows);
+            let outcome = |written| Outcome {
+                written,
+                rows: rows.len(),
+                end_time: session.end_time,
+            };
+            // Only after a lost race: a second look writes equal rows again, so that the object's time confirms them.
+            if winners.as_ref() == Some(&rows)
+                && stored_end.is_none_or(|end| end == session.end_time)
+            {
+                return Ok(outcome(false));
+            }
+            let bytes = table.encode(&session, &rows).map_err(|error| {
+                let fault = "the rows could not be encoded";
+                self.lake.fault("PutObject", key, fault, Some(error))
+            })?;
+            let metadata = [
+                (SCHEMA_VERSION, table.schema_version.to_string()),
+                (ROWS, rows.len().to_string()),
+            ];
+            let metadata = metadata.map(|(name, value)| (name.to_owned(), value));
+            let file = File::parquet(bytes, metadata.into());
+            if self.lake.put(key, file, etag.as_deref()).await? == Put::Written {
+                return Ok(outcome(true));
+            }
+            expected = etag;
+            // The other's upload may still be under way.
+            tokio::time::sleep(AFTER_A_RACE * (1 << put)).await;
+        }
+        let fault = format!(
+            "{MOST_PUTS} conditional PUTs in a row met an object that was not the one read"
+        );
+        Err(self.lake.fault("PutObject", key, &fault, None))
+    }
+
+    /// The rows of an object, beside rows that take `held` bytes already.
+    fn decode<R: Clone + Default>(
+        &self,
+        table: &Table<R>,
+        session: &SessionRef,
+        key: &str,
+        object: &Object,
+        held: usize,
+    ) -> Result<Stored<R>, Error> {
+        // Written by a newer function that was rolled back: its further columns would be lost.
+        let (version, known) = (object.metadata.get(SCHEMA_VERSION), table.schema_version);
+        let version = version.and_then(|version| version.parse::<u32>().ok());
+        if let Some(newer) = version.filter(|version| *version > known) {
+            let fault =
+                format!("the object has schema version {newer}, and this function knows {known}");
+            return Err(self.lake.fault("GetObject", key, &fault, None));
+        }
+        let room = self.memory.for_rows().saturating_sub(held);
+        let decoded = table.decode(object.bytes.clone(), room);
+        decoded.map_err(|error| match error.downcast::<TooLarge>() {
+            Ok(too_large) => self.memory.too_small(session, too_large.rows),
+            Err(error) => {
+                let fault = format!("the object is no file of the table {}", table.name);
+                self.lake.fault("GetObject", key, &fault, Some(error))
+            }
+        })
+    }
+}
