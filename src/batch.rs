@@ -161,7 +161,11 @@ impl Batch<'_> {
             }
             Ok(())
         };
-        if let Err(failure) = self.deadline.prepare("ListStages", "the batch", read).await {
+        if let Err(failure) = self
+            .deadline
+            .within_work_time("ListStages", "the batch", read)
+            .await
+        {
             info!(
                 reason = failure.chain(),
                 "the sessions of the batch are asked for one by one"
@@ -181,7 +185,7 @@ impl Batch<'_> {
         let session = &request.session;
         let put = self.reconciler.lake.put_failed(session, marker.to_string());
         let resource = session.to_string();
-        let put = self.deadline.put("PutObject", &resource, put);
+        let put = self.deadline.within_put_time("PutObject", &resource, put);
         if let Err(failure) = put.await {
             error!(
                 error_type = failure.error_type(),
@@ -201,9 +205,9 @@ impl Batch<'_> {
             .map(|message| message.body.clone())
             .collect();
         let sent = async { Ok(self.work.send(bodies).await) };
-        let sent = self
-            .deadline
-            .put("SendMessageBatch", "the messages not begun", sent);
+        let sent =
+            self.deadline
+                .within_put_time("SendMessageBatch", "the messages not begun", sent);
         let (failure, unsent) = match sent.await {
             Ok(Ok(())) => (None, Vec::new()),
             Ok(Err(Unsent { error, bodies })) => (Some(error), bodies),

@@ -7,11 +7,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 
-/// The end of an invocation's time. The last tenth of it, at most 10 s, is kept for the PUT and the answer: what is
-/// not ready to be put by then is not put.
+/// The end of an invocation's time. The last tenth, at most 10 s, is kept for the PUT and the answer. What is not ready to be
+/// put by then is not put.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
-    prepare_until: Instant,
+    work_until: Instant,
     put_until: Instant,
 }
 
@@ -22,7 +22,7 @@ impl Deadline {
         let kept = (remaining / 10).min(Duration::from_secs(10));
         let end = Instant::now() + remaining;
         Self {
-            prepare_until: end - kept,
+            work_until: end - kept,
             put_until: end - kept / 4,
         }
     }
@@ -32,7 +32,7 @@ impl Deadline {
     pub fn at_most(&self, remaining: Duration) -> Self {
         let earlier = Self::after(remaining);
         Self {
-            prepare_until: self.prepare_until.min(earlier.prepare_until),
+            work_until: self.work_until.min(earlier.work_until),
             put_until: self.put_until.min(earlier.put_until),
         }
     }
@@ -46,27 +46,27 @@ impl Deadline {
     /// The time left for the work before the PUT.
     #[must_use]
     pub fn left(&self) -> Duration {
-        self.prepare_until.saturating_duration_since(Instant::now())
+        self.work_until.saturating_duration_since(Instant::now())
     }
 
-    /// Does what comes before the PUT, or gives up in time.
+    /// Does work that comes before the PUT, or gives up in time.
     ///
     /// # Errors
     /// The work's own, or [`Error::OutOfTime`].
-    pub async fn prepare<T>(
+    pub async fn within_work_time<T>(
         &self,
         doing: &'static str,
         resource: &str,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        until(self.prepare_until, doing, resource, work).await
+        until(self.work_until, doing, resource, work).await
     }
 
     /// Does the PUT and what a lost race asks for, or gives up in time to say so.
     ///
     /// # Errors
     /// The work's own, or [`Error::OutOfTime`].
-    pub async fn put<T>(
+    pub async fn within_put_time<T>(
         &self,
         doing: &'static str,
         resource: &str,
@@ -82,7 +82,7 @@ async fn until<T>(
     resource: &str,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    // An end that has passed must not start anything, which a time-out alone would allow.
+    // A time-out alone would start the work even if the end has passed.
     if Instant::now() < end
         && let Ok(result) = timeout_at(end, work).await
     {

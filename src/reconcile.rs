@@ -159,7 +159,7 @@ impl Reconciler {
     ) -> Result<Done, Error> {
         let (name, resource) = (&request.session, request.session.to_string());
         let found = deadline
-            .prepare("GetStageSession", &resource, self.ivs.get_session(name))
+            .within_work_time("GetStageSession", &resource, self.ivs.get_session(name))
             .await?;
         let session = match found {
             Found::Ended(session) => session,
@@ -171,7 +171,7 @@ impl Reconciler {
             }
             Found::Unknown => {
                 return deadline
-                    .prepare("HeadObject", &resource, self.look_for_file(request, now))
+                    .within_work_time("HeadObject", &resource, self.look_for_file(request, now))
                     .await;
             }
         };
@@ -183,7 +183,7 @@ impl Reconciler {
 
         let key = self.lake.key(PARTICIPANTS.name, session.day(), name);
         let seen = deadline
-            .prepare("HeadObject", &resource, self.lake.head(&key))
+            .within_work_time("HeadObject", &resource, self.lake.head(&key))
             .await?;
         let last_modified = seen.as_ref().map(|seen| seen.last_modified);
         let due = due(
@@ -205,7 +205,7 @@ impl Reconciler {
         };
 
         let fresh = deadline
-            .prepare("ListParticipants", &resource, self.list(name))
+            .within_work_time("ListParticipants", &resource, self.list(name))
             .await?;
         let store = Store {
             lake: &self.lake,
@@ -217,7 +217,9 @@ impl Reconciler {
             _ => Existing::Merged,
         };
         let stored = store.put(&PARTICIPANTS, session, &key, fresh, existing);
-        let stored = deadline.put("PutObject", &resource, stored).await?;
+        let stored = deadline
+            .within_put_time("PutObject", &resource, stored)
+            .await?;
         Ok(Done {
             outcome: if stored.written {
                 outcome

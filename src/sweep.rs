@@ -140,7 +140,7 @@ impl Sweeper {
             .await?;
         let found = self.find(listed.sessions, now, &mut report);
         let found = deadline
-            .prepare("ListObjectsV2", "the sweep", found)
+            .within_work_time("ListObjectsV2", "the sweep", found)
             .await?;
         report.left = found.count();
         if dry_run {
@@ -189,7 +189,9 @@ impl Sweeper {
             vec![arn.to_string()]
         } else {
             let stages = self.ivs.stages().try_concat();
-            let stages = deadline.prepare("ListStages", "the sweep", stages).await?;
+            let stages = deadline
+                .within_work_time("ListStages", "the sweep", stages)
+                .await?;
             stages.into_iter().map(|stage| stage.arn).collect()
         };
         stages.sort();
@@ -326,7 +328,7 @@ impl Sweeper {
     ) -> Result<(), Error> {
         let depth = self.work.depth();
         let depth = deadline
-            .put("GetQueueAttributes", "the sweep", depth)
+            .within_put_time("GetQueueAttributes", "the sweep", depth)
             .await?;
         let room = self
             .queue_at_most
@@ -336,7 +338,9 @@ impl Sweeper {
         report.enqueued = bodies.len();
         report.left -= bodies.len();
         let sent = async { self.work.send(bodies).await.map_err(|unsent| unsent.error) };
-        deadline.put("SendMessageBatch", "the sweep", sent).await
+        deadline
+            .within_put_time("SendMessageBatch", "the sweep", sent)
+            .await
     }
 
     /// A session as a message of work.
