@@ -24,7 +24,7 @@ use crate::reconcile::{Reconciler, Request};
 use crate::session::SessionRef;
 use crate::sweep::{Sweep, Sweeper};
 
-/// A batch of fewer sessions is not worth a list of stages.
+/// With fewer sessions a batch does not list the stages.
 const FEW_SESSIONS: usize = 5;
 
 /// What a batch needs.
@@ -44,7 +44,7 @@ struct Task {
     messages: Vec<Envelope>,
 }
 
-/// What is kept of a message until it is answered.
+/// The parts of a message that its answer needs.
 struct Envelope {
     id: String,
     body: String,
@@ -242,7 +242,7 @@ struct Sorted {
     /// The sessions, in the order in which they are named first.
     tasks: Vec<Task>,
     sweeps: Vec<(Envelope, Sweep)>,
-    /// What lies in the queue of sweeps and is none: it belongs into the queue of work.
+    /// Messages in the queue of sweeps that are no sweeps: they are sent to the queue of work.
     not_begun: Vec<Envelope>,
 }
 

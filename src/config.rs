@@ -39,7 +39,7 @@ pub struct Config {
     pub use_fips: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`
     pub use_dual_stack: bool,
-    /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names an S3 server of one's own, which wants path style.
+    /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names another S3 server, which needs path style.
     pub path_style: bool,
     /// `AWS_CA_BUNDLE`: the file of the roots to trust in place of the system's.
     pub ca_bundle: Option<String>,
@@ -114,8 +114,8 @@ impl Config {
             "must be a whole number of minutes from 0 to 525600 (a year)",
             |n: &i64| (0..=525_600).contains(n),
         )?);
-        // Sweeps must not leave a session out before its failures are over, 14 days in the dead-letter queue and a day of
-        // its marker, nor before its second look.
+        // A session that fails stays 14 days in the dead-letter queue, and sweeps skip it for one more day. They must not
+        // leave it out before that, nor before its second look.
         let retention_days = number(
             get,
             "RETENTION_DAYS",

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use lambda_runtime::Diagnostic;
 
-/// Any error of a client or a codec, kept as the source of ours.
+/// An error of a client or a codec: the source of an error here.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Why a session is not in the lake. Each message names the operation and what it was about.
@@ -23,7 +23,7 @@ pub enum Error {
         rule: String,
     },
 
-    /// The function's role lacks a permission. Mend the policy.
+    /// The function's role has not the permission. Mend the policy.
     #[error("{operation} on {resource}: access denied")]
     AccessDenied {
         operation: &'static str,
@@ -57,7 +57,7 @@ pub enum Error {
         fault: String,
     },
 
-    /// S3 refused or failed, or what lies under the key is not a file of ours.
+    /// S3 refused or failed, or the object under the key is no file of this table.
     #[error("{operation} of s3://{bucket}/{key}: {fault}")]
     LakeError {
         operation: &'static str,

@@ -2,7 +2,7 @@
 //!
 //! A payload is an EventBridge event of IVS Real-Time (a *hint*: it names a session that may have ended), a request by
 //! hand, a sweep, or an SQS batch of these. Events gain members about twice a year, so unknown ones are ignored; in a request
-//! by hand they are refused, because a mistyped option must not start the real thing. Nothing is called from here.
+//! by hand they are refused, because a mistyped option must not start the real thing. This file calls nothing.
 //!
 //! Event shapes: <https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/eventbridge.html>; batches:
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>.
@@ -58,7 +58,7 @@ pub fn parse(mut payload: Value, region: &str, now: DateTime<Utc>) -> Result<Pay
     if payload.get("Records").is_none() {
         return work(payload, region, now).map(Payload::One);
     }
-    // Record by record: one that this function cannot read must not take the others down with it.
+    // One by one: a record that this function cannot read must not fail the others.
     let Some(Value::Array(records)) = payload.get_mut("Records").map(Value::take) else {
         return Err(Error::invalid(
             "Records",
@@ -103,7 +103,7 @@ fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Messag
     let work = serde_json::from_str(&body)
         .map_err(|error| Error::InvalidEvent {
             field: "body".to_owned(),
-            // Not quoted: bodies carry user ids, which have no place in a log.
+            // Not quoted: bodies carry user ids, which must not be logged.
             value: format!("of {} bytes", body.len()),
             rule: format!("must be JSON, but {error}"),
         })
@@ -152,7 +152,7 @@ fn work(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error>
 }
 
 fn hint(payload: &Value, region: &str) -> Result<Request, Error> {
-    // What says that the event is not for us comes first: a look-alike may differ in any other member.
+    // First the members that tell whether the event is for us: a look-alike may differ in any other.
     for (member, expected) in [
         ("source", &["aws.ivs"][..]),
         ("detail-type", &DETAIL_TYPES[..]),
@@ -298,7 +298,7 @@ fn instant(field: &str, text: &str) -> Result<DateTime<Utc>, Error> {
 fn past(field: &str, text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
     let time = instant(field, text)?;
     if time > now {
-        // Every redelivery would find the file too old again.
+        // Each redelivery would find the file too old again.
         return Err(Error::invalid(
             field,
             text,

@@ -109,7 +109,7 @@ pub enum Found {
     Unknown,
 }
 
-/// A stage as it is listed, its ARN unchecked: one that is malformed must not hide the others.
+/// A stage as it is listed. The ARN is not checked yet: a malformed one must not hide the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
     pub arn: String,
@@ -117,7 +117,7 @@ pub struct Stage {
     pub active_session_id: Option<String>,
 }
 
-/// A session as it is listed, its id unchecked.
+/// A session as it is listed. The id is not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedSession {
     pub session_id: String,
@@ -279,8 +279,8 @@ impl Ivs {
         )
     }
 
-    /// Lists the sessions of a stage, page after page, in an order of the API's own. Of a stage that IVS does not know
-    /// (any more) there are none.
+    /// Lists the sessions of a stage, page after page, in no particular order. A stage that IVS does not know (any more) has
+    /// none.
     ///
     /// # Errors
     /// As [`Ivs::participants`].

@@ -30,7 +30,7 @@ use crate::throttles::{Throttles, code};
 
 /// How often a body that breaks off is asked for.
 const MOST_READS: usize = 3;
-/// What S3 answers, besides 403 without a code, when it is the permission that lacks.
+/// Error codes that mean a missing permission. So does a 403 without a code.
 const DENIED: [&str; 5] = [
     "AccessDenied",
     "AllAccessDisabled",
@@ -122,7 +122,7 @@ impl Lake {
         format!("{prefix}{table}/dt={day}/{stem}{EXTENSION}")
     }
 
-    /// Looks whether an object is there.
+    /// What S3 says of an object, if it is there.
     ///
     /// # Errors
     /// [`Error::AccessDenied`], or [`Error::LakeError`] when S3 fails for as long as the SDK retries.
@@ -151,7 +151,7 @@ impl Lake {
         }
     }
 
-    /// Reads an object, if it is there. A body that breaks off is asked for again: the SDK retries up to the headers only.
+    /// Reads an object, if it is there. A body that breaks off is read again: the SDK retries only until the headers are there.
     ///
     /// # Errors
     /// As [`Lake::head`].

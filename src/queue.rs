@@ -24,9 +24,9 @@ use crate::throttles::{Throttles, code, is_throttle};
 
 /// The API's limit.
 const ENTRIES_PER_CALL: usize = 10;
-/// Calls under way at once: SQS has no quota of its own that a sweep could reach.
+/// Calls at once. SQS has no quota that a sweep could reach.
 const CALLS_AT_ONCE: usize = 4;
-/// How often the entries that a call left out are sent again.
+/// How often entries are sent that a call left out.
 const MOST_ROUNDS: usize = 4;
 
 const COUNTS: [QueueAttributeName; 3] = [
@@ -97,7 +97,7 @@ impl Queue {
         })
     }
 
-    /// Sends messages, without the queue's delay. A call that fails does not keep back the messages of the others.
+    /// Sends messages, without the queue's delay. A call that fails does not stop the others.
     ///
     /// # Errors
     /// As [`Queue::depth`], with the messages that may not have been sent.

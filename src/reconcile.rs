@@ -47,7 +47,7 @@ pub struct Request {
     pub hinted_at: Option<DateTime<Utc>>,
     /// Whether nothing but hints asks for it. Then the list of stages may tell that it is live.
     pub only_hinted: bool,
-    /// Files last written before this instant are written anew.
+    /// A file last written before this instant is written once more.
     pub rewrite_before: Option<DateTime<Utc>>,
 }
 
@@ -55,17 +55,17 @@ pub struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Its object was not there and is now.
+    /// Its object was missing, and is there now.
     Exported,
-    /// Its object was written by a listing too soon after the end, and is now by one that was not.
+    /// Its object was written soon after the end, and now once more, late enough to be final.
     Confirmed,
-    /// Its object was written before the instant that was asked for, and is now anew.
+    /// Its object was older than the instant that was asked for, and was written once more.
     Rewritten,
-    /// Its object was there, and there was nothing to add.
+    /// Its object was there, with nothing to add.
     UpToDate,
     /// It has not ended.
     StillLive,
-    /// IVS does not know it, and no file of it lies under the days on which a hint could have meant it.
+    /// IVS does not know it, and it has no file under the days on which it may have started.
     Gone,
 }
 
@@ -94,7 +94,7 @@ struct Done {
 }
 
 impl Request {
-    /// Joins two wishes for the same session: the earliest hint, the latest rewrite.
+    /// Joins two requests for the same session: the earliest hint, the latest rewrite.
     pub fn join(&mut self, other: &Self) {
         self.start_time = self.start_time.or(other.start_time);
         self.only_hinted &= other.only_hinted;

@@ -1,8 +1,8 @@
 //! What names a stage session: the stage's ARN and the session's id.
 //!
-//! Both are checked once, where they come in, by the patterns that the API itself applies
-//! (<https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_GetStageSession.html>), so that nothing behind
-//! the door has to ask again whether a name can stand in a request or in an object's key.
+//! Both are checked once, where they come in, by the API's own patterns
+//! (<https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_GetStageSession.html>). Later code can rely on it that a
+//! name fits into a request and into an object's key.
 
 use std::fmt;
 use std::str::FromStr;

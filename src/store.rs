@@ -103,10 +103,10 @@ impl Store<'_> {
             Existing::Replaced => (Vec::new(), Some(fresh)),
             _ => (fresh, None),
         };
-        // The tag of the object that the PUT before was to replace.
+        // The ETag that the last PUT expected.
         let mut expected = None;
         for put in 0..MOST_PUTS {
-            // Where none was seen none is read: if there is one after all, the condition says so.
+            // An object that was not seen is not read. If there is one, the condition says so.
             let object = if existing == Existing::Absent && put == 0 {
                 None
             } else {
@@ -119,14 +119,14 @@ impl Store<'_> {
             };
             let stored_end = stored.session_end_time;
             let etag = object.map(|object| object.etag);
-            // S3 also answers 404 and 409 where nobody wrote: then the object is still the one that was to be replaced.
+            // S3 also answers 404 and 409 where nobody else wrote. Then the ETag is still the expected one.
             let winners =
                 (put > 0 && etag.is_some() && etag != expected).then(|| stored.rows.clone());
             if let Some(fresh) = &replacing {
                 rows = table.only_stored(stored.rows, fresh);
                 rows.extend_from_slice(fresh);
             } else {
-                // The order of two writers must not decide, so the later end stays.
+                // The later end stays, so that the order of two writers decides nothing.
                 session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));
                 rows.extend(stored.rows);
             }

@@ -1,4 +1,5 @@
-//! Which sessions: every ended session that IVS still lists, and that the lake lacks or is due to look at again.
+//! Which sessions need work: every ended session that IVS still lists and that is missing in the lake, or due for its second
+//! look or a rewrite.
 //!
 //! The sweep is what makes the promise; events only make it prompt. It exports nothing itself: it puts sessions into the
 //! queue of work, and only tops that queue up, so that a new session waits behind a bounded amount of history. A tick is one
@@ -26,7 +27,7 @@ use crate::reconcile::{Outcome, due};
 use crate::session::{Rule, SessionRef, StageArn};
 use crate::table::participants::PARTICIPANTS;
 
-/// However full the queue is, so much a sweep may add: a full queue of failures must not shut new sessions out.
+/// A sweep may always add so many, however full the queue is: a queue full of failures must not keep new sessions out.
 const ENQUEUE_AT_LEAST: usize = 20;
 /// How long a session that failed is left to the redelivery of its message, and then out.
 const LEAVE_OUT_FAILED: TimeDelta = TimeDelta::hours(24);
@@ -82,7 +83,7 @@ pub struct Sweeper {
     pub queue_at_most: usize,
     /// Sessions that ended before this instant are left alone.
     pub ignore_ended_before: Option<DateTime<Utc>>,
-    /// So are those that ended longer ago than the lake keeps an object, which would bring back what has expired.
+    /// So are those that ended longer ago than the lake keeps an object: a sweep must not bring back what has expired.
     pub retention: Option<TimeDelta>,
     /// Files last written before this instant are rewritten, behind all other work.
     pub rewrite_before: Option<DateTime<Utc>>,
@@ -176,8 +177,8 @@ impl Sweeper {
         Ok(report)
     }
 
-    /// Lists the sessions of each stage for as long as there is time, at least of one. A tick begins at a stage that the
-    /// time draws, and goes round from there, so that where time does not suffice for all, none is left out for long.
+    /// Lists the sessions of each stage for as long as there is time, at least of one. A tick begins at a stage drawn
+    /// from the time, and goes round from there: if it cannot reach all stages, none is left out for long.
     async fn list_sessions(
         &self,
         sweep: &Sweep,
@@ -399,7 +400,7 @@ fn ends<T>(found: &[T], room: usize) -> impl Iterator<Item = &T> {
     found[..newest].iter().chain(&found[oldest..])
 }
 
-/// A place below `places`, which each second draws anew.
+/// A place below `places`, another one each second.
 fn draw(now: DateTime<Utc>, places: usize) -> usize {
     let mut hasher = DefaultHasher::new();
     now.timestamp().hash(&mut hasher);

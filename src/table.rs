@@ -32,11 +32,11 @@ use self::state::State;
 use crate::error::BoxError;
 use crate::session::EndedSession;
 
-/// Stands in each file. Not the library's name and version: an upgrade alone must not change the bytes of a file that a
-/// query is reading.
+/// The author that each file names. The library's name and version would change the bytes of files at each upgrade, while
+/// queries read them.
 const CREATED_BY: &str = "ivs-attendance";
 
-/// What the allocator adds to a string, in bytes.
+/// What the allocator adds to each string, in bytes.
 const ALLOCATION: usize = 16;
 
 /// So many rows at a time become Arrow columns.
@@ -75,7 +75,7 @@ enum Kind<R: 'static> {
     SessionEnd,
     /// A string; the later one by its bytes is further along.
     Text(Member<R, Option<String>>),
-    /// A state; further along in the list is further along, and a value that is not in it beyond all that are.
+    /// A state; the one later in the list is further along, and a value that is not in the list is further than all of them.
     State(&'static [&'static str], Member<R, Option<State>>),
     /// A time; the later one is further along.
     Time(Member<R, Option<DateTime<Utc>>>),
@@ -165,7 +165,7 @@ impl<R: Clone + Default> Table<R> {
         stored
     }
 
-    /// The states are compared before all else: a later user id must not keep a row that is behind.
+    /// States come first: a row with an earlier state must not stay because its user id sorts later.
     fn progress(&self, a: &R, b: &R) -> Ordering {
         let is_state = |column: &&Column<R>| matches!(column.kind, Kind::State(..));
         let states = self.columns.iter().filter(is_state);

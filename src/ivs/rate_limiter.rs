@@ -1,4 +1,4 @@
-//! Spaces the requests of each operation, whoever sends them: first attempts and the SDK's own retries alike.
+//! Keeps a distance between the requests of each operation: first attempts and the SDK's own retries alike.
 //!
 //! IVS allows 5 calls a second of one operation, per account and region, and the customer's application draws on the
 //! same quota (<https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/service-quotas.html>). So the distance is kept
@@ -53,7 +53,7 @@ impl RateLimiter {
         }
     }
 
-    /// Lets an operation start at most once in an interval of its own, from here on.
+    /// From now on, lets this operation start at most once in `interval`.
     pub fn space(&self, operation: &str, interval: Duration) {
         self.with(operation, |slots| {
             slots.set = interval;

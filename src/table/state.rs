@@ -1,4 +1,4 @@
-//! States as IVS names them: `CONNECTED`, `STOPPED`, and whatever it invents tomorrow.
+//! States as IVS names them, those of tomorrow too.
 //!
 //! The values of the enums of `Participant`
 //! (<https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_Participant.html>), each in the order in which a
@@ -13,7 +13,7 @@ pub const RECORDING_STATES: &[&str] = &[
 pub const REPLICATION_TYPES: &[&str] = &["NONE", "SOURCE", "REPLICA"];
 pub const REPLICATION_STATES: &[&str] = &["ACTIVE", "STOPPED"];
 
-/// The value of a state, to the byte. A documented one takes no memory of its own: a row has up to four.
+/// The value of a state, to the byte. A documented one takes no memory besides this: a row has up to four.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State(Cow<'static, str>);
 
