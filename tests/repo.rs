@@ -1,5 +1,5 @@
-//! What is written in more than one place agrees: the template with the code, README with the columns, each module
-//! with the one vocabulary that it speaks.
+//! What is written in more than one place agrees: the template with the code, the pages with the columns and with each
+//! other, each module with the one vocabulary that it speaks.
 
 #![expect(
     clippy::unwrap_used,
@@ -44,6 +44,10 @@ fn properties<'a>(template: &'a Value, resource: &str) -> &'a Value {
         "the template has a resource {resource}"
     );
     properties
+}
+
+fn page(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap()
 }
 
 /// A module's code without its unit tests, which may speak any vocabulary.
@@ -92,8 +96,8 @@ fn the_glue_table_has_the_codes_columns() {
 }
 
 #[test]
-fn readme_explains_the_codes_columns() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
+fn the_page_of_data_explains_the_codes_columns() {
+    let page = page("docs/data.md");
     let table: String = PARTICIPANTS
         .columns
         .iter()
@@ -106,7 +110,7 @@ fn readme_explains_the_codes_columns() {
             )
         })
         .collect();
-    assert!(readme.contains(&table), "paste into README.md:\n{table}");
+    assert!(page.contains(&table), "paste into docs/data.md:\n{table}");
 }
 
 /// The code's settings by these variables, and those without which it does not start, at noon on 24 November 2026.
@@ -140,11 +144,11 @@ fn the_template_sets_every_variable_that_the_code_asks_for() {
     let set = &properties(&template, "Function")["Environment"]["Variables"];
     let set: BTreeSet<_> = set.as_object().unwrap().keys().cloned().collect();
     assert_eq!(set, variables());
-    let readme = std::fs::read_to_string("README.md").unwrap();
+    let page = page("docs/settings.md");
     for variable in variables() {
         assert!(
-            readme.contains(&format!("| `{variable}` |")),
-            "README explains {variable}"
+            page.contains(&format!("| `{variable}` |")),
+            "docs/settings.md explains {variable}"
         );
     }
 }
@@ -756,10 +760,10 @@ fn whatever_may_hold_user_ids_is_under_the_key_if_one_is_given() {
 
     let policy: Value =
         serde_json::from_str(&std::fs::read_to_string("docs/key-policy.json").unwrap()).unwrap();
-    let readme = std::fs::read_to_string("README.md").unwrap();
+    let page = page("docs/encryption.md");
     for statement in policy["Statement"].as_array().unwrap() {
         let sid = statement["Sid"].as_str().unwrap();
-        assert!(readme.contains(&format!("| `{sid}` |")), "{sid}");
+        assert!(page.contains(&format!("| `{sid}` |")), "{sid}");
         let service = &statement["Principal"]["Service"];
         assert_eq!(
             service.is_string(),
@@ -781,9 +785,9 @@ fn printed(script: &str) -> String {
 }
 
 #[test]
-fn readmes_command_for_a_new_key_fills_in_the_policy() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
-    let (_, command) = readme.split_once("\naws kms create-key ").unwrap();
+fn the_command_for_a_new_key_fills_in_the_policy() {
+    let page = page("docs/encryption.md");
+    let (_, command) = page.split_once("\naws kms create-key ").unwrap();
     let (command, _) = command.split_once("\n```").unwrap();
     // The policy is the last argument.
     let filled = printed(&format!(
@@ -1183,7 +1187,7 @@ fn each_exception_from_checkov_stands_at_its_resource_and_says_why() {
             exceptions += 1;
         }
     }
-    assert_eq!(exceptions, 6, "as README says");
+    assert_eq!(exceptions, 6, "as docs/deploy.md says");
     // Nor is anything skipped elsewhere.
     let written = std::fs::read_to_string("template.yaml").unwrap();
     assert!(!written.contains("checkov:skip"));
@@ -1202,10 +1206,16 @@ fn each_exception_from_checkov_stands_at_its_resource_and_says_why() {
 }
 
 #[test]
-fn readme_names_every_parameter() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
+fn the_page_of_deployment_explains_every_parameter() {
+    let page = page("docs/deploy.md");
+    let (_, table) = page
+        .split_once("\n| parameter | default | |\n|---|---|---|\n")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let firsts = table.lines().map(|row| row.split('|').nth(1).unwrap());
+    let firsts: String = firsts.collect();
     for parameter in template()["Parameters"].as_object().unwrap().keys() {
-        assert!(readme.contains(&format!("`{parameter}`")), "{parameter}");
+        assert!(firsts.contains(&format!("`{parameter}`")), "{parameter}");
     }
 }
 
