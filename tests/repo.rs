@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ivs_attendance::config::{Config, ConfigError};
@@ -1279,5 +1279,135 @@ fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
         ("session_metrics", Some(6.0)),
     ] {
         assert_eq!(numbers.get(name).copied(), number, "{name}");
+    }
+}
+
+/// The files of this repository below a folder, without what is built, fetched or made by running it.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if name.starts_with('.') || name == "target" || name == "__pycache__" {
+            continue;
+        }
+        let relative = path.strip_prefix(".").unwrap_or(&path).to_owned();
+        if path.is_dir() {
+            files(&relative, found);
+        } else {
+            found.push(relative);
+        }
+    }
+}
+
+fn files_that_end_in(ends: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(Path::new("."), &mut found);
+    found.retain(|path| ends.iter().any(|end| path.to_string_lossy().ends_with(end)));
+    found.sort();
+    found
+}
+
+/// The lines of a page that are no code.
+fn prose(text: &str) -> Vec<&str> {
+    let mut code = false;
+    let is_prose = |line: &&str| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        !code && !fence
+    };
+    text.lines().filter(is_prose).collect()
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text).into_iter().filter(|line| line.starts_with('#'));
+    let mut anchors = BTreeSet::new();
+    for heading in headings {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|&it| it.is_alphanumeric() || " -_".contains(it));
+        let anchor: String = kept.map(|it| if it == ' ' { '-' } else { it }).collect();
+        assert!(anchors.insert(anchor.clone()), "two headings are #{anchor}");
+    }
+    anchors
+}
+
+/// The targets of a page's links. A link may stand on two lines.
+fn links(text: &str) -> Vec<String> {
+    let text = prose(text).join("\n");
+    let targets = text.split("](").skip(1);
+    let targets = targets.map(|rest| rest.split(')').next().unwrap().to_owned());
+    targets.collect()
+}
+
+#[test]
+fn every_link_of_every_page_leads_somewhere() {
+    let mut relative = 0;
+    for from in files_that_end_in(&[".md"]) {
+        for link in links(&page(from.to_str().unwrap())) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            relative += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let to = match path {
+                "" => from.clone(),
+                path => from.parent().unwrap().join(path),
+            };
+            assert!(to.is_file(), "{} links to {link}", from.display());
+            if !anchor.is_empty() {
+                let anchors = anchors(&page(to.to_str().unwrap()));
+                assert!(
+                    anchors.contains(anchor),
+                    "{} links to {link}; there are {anchors:?}",
+                    from.display()
+                );
+            }
+        }
+    }
+    assert!(relative > 60, "{relative} links were looked at");
+}
+
+#[test]
+fn readme_leads_to_every_page() {
+    let linked: BTreeSet<_> = links(&page("README.md"))
+        .into_iter()
+        .map(|link| PathBuf::from(link.split('#').next().unwrap()))
+        .collect();
+    for path in files_that_end_in(&[".md"]) {
+        let itself = path == Path::new("README.md");
+        assert!(itself || linked.contains(&path), "{}", path.display());
+    }
+}
+
+#[test]
+fn pages_that_are_named_elsewhere_exist() {
+    let named_in = [".rs", ".py", ".yaml", ".sql", ".sh", ".toml", "Makefile"];
+    let mut named = 0;
+    for from in files_that_end_in(&named_in) {
+        let text = page(from.to_str().unwrap());
+        for (at, _) in text.match_indices("docs/") {
+            let may_stand = |it: char| it.is_ascii_alphanumeric() || "/-_.#".contains(it);
+            let name = text[at..].split(|it| !may_stand(it)).next().unwrap();
+            let name = name.trim_end_matches('.');
+            let (path, anchor) = name.split_once('#').unwrap_or((name, ""));
+            if !path.ends_with(".md") {
+                continue;
+            }
+            named += 1;
+            assert!(Path::new(path).is_file(), "{} names {name}", from.display());
+            let known = anchor.is_empty() || anchors(&page(path)).contains(anchor);
+            assert!(known, "{} names {name}", from.display());
+        }
+    }
+    assert!(named > 20, "{named} mentions were looked at");
+}
+
+#[test]
+fn readme_and_the_page_of_architecture_stay_short() {
+    for (path, bytes) in [("README.md", 9_000), ("ARCHITECTURE.md", 5_000)] {
+        let len = page(path).len();
+        assert!(len <= bytes, "{path} has {len} bytes, of {bytes}");
     }
 }
