@@ -339,10 +339,16 @@ fn parameters_that_the_stack_or_the_function_could_not_live_with_are_refused_all
     assert!(machine.calls_of_sam().is_empty());
 }
 
-/// README's commands that begin so, as arguments of make.
-fn commands_of_readme(begin: &str) -> Vec<Vec<String>> {
-    let readme = std::fs::read_to_string("README.md").unwrap();
-    let commands = readme
+/// The commands of README and the other pages that begin so, as arguments of make.
+fn commands_of_pages(begin: &str) -> Vec<Vec<String>> {
+    let pages = std::fs::read_dir("docs").unwrap();
+    let pages = pages.map(|page| page.unwrap().path());
+    let pages = pages.filter(|page| page.extension().is_some_and(|it| it == "md"));
+    let text: String = pages
+        .chain(["README.md".into()])
+        .map(|page| std::fs::read_to_string(page).unwrap())
+        .collect();
+    let commands = text
         .split(begin)
         .skip(1)
         .map(|rest| rest.split('`').next().unwrap());
@@ -356,9 +362,9 @@ fn commands_of_readme(begin: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn readmes_values_reach_the_stack_whole_with_spaces_and_empty() {
+fn the_pages_values_reach_the_stack_whole_with_spaces_and_empty() {
     let machine = Machine::new();
-    let commands = commands_of_readme("`make deploy ");
+    let commands = commands_of_pages("`make deploy ");
     assert!(commands.len() >= 4, "{commands:?}");
     let mut given = Vec::new();
     for command in commands {

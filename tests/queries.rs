@@ -123,11 +123,11 @@ fn question_marks_stand_where_athena_takes_them() {
 }
 
 #[test]
-fn readme_lists_them() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
+fn the_page_of_data_lists_them() {
+    let page = std::fs::read_to_string("docs/data.md").unwrap();
     let row = |(name, query): (&String, &String)| {
-        format!("| [{name}](queries/{name}.sql) | {} |\n", head(query)[0])
+        format!("| [{name}](../queries/{name}.sql) | {} |\n", head(query)[0])
     };
     let table: String = queries().iter().map(row).collect();
-    assert!(readme.contains(&table), "paste into README.md:\n{table}");
+    assert!(page.contains(&table), "paste into docs/data.md:\n{table}");
 }

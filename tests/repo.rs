@@ -1,5 +1,5 @@
-//! What is written in more than one place agrees: the template with the code, README with the columns, each module
-//! with the one vocabulary that it speaks.
+//! What is written in more than one place agrees: the template with the code, the pages with the columns and with each
+//! other, each module with the one vocabulary that it speaks.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ivs_attendance::config::{Config, ConfigError};
@@ -44,6 +44,10 @@ fn properties<'a>(template: &'a Value, resource: &str) -> &'a Value {
         "the template has a resource {resource}"
     );
     properties
+}
+
+fn page(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap()
 }
 
 /// A module's code without its unit tests, which may speak any vocabulary.
@@ -101,8 +105,8 @@ fn the_glue_table_has_the_codes_columns() {
 }
 
 #[test]
-fn readme_explains_the_codes_columns() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
+fn the_page_of_data_explains_the_codes_columns() {
+    let page = page("docs/data.md");
     let table: String = PARTICIPANTS
         .columns
         .iter()
@@ -115,7 +119,7 @@ fn readme_explains_the_codes_columns() {
             )
         })
         .collect();
-    assert!(readme.contains(&table), "paste into README.md:\n{table}");
+    assert!(page.contains(&table), "paste into docs/data.md:\n{table}");
 }
 
 /// The code's settings by these variables, and those without which it does not start, at noon on 24 November 2026.
@@ -149,11 +153,11 @@ fn the_template_sets_every_variable_that_the_code_asks_for() {
     let set = &properties(&template, "Function")["Environment"]["Variables"];
     let set: BTreeSet<_> = set.as_object().unwrap().keys().cloned().collect();
     assert_eq!(set, variables());
-    let readme = std::fs::read_to_string("README.md").unwrap();
+    let page = page("docs/settings.md");
     for variable in variables() {
         assert!(
-            readme.contains(&format!("| `{variable}` |")),
-            "README explains {variable}"
+            page.contains(&format!("| `{variable}` |")),
+            "docs/settings.md explains {variable}"
         );
     }
 }
@@ -765,10 +769,10 @@ fn whatever_may_hold_user_ids_is_under_the_key_if_one_is_given() {
 
     let policy: Value =
         serde_json::from_str(&std::fs::read_to_string("docs/key-policy.json").unwrap()).unwrap();
-    let readme = std::fs::read_to_string("README.md").unwrap();
+    let page = page("docs/encryption.md");
     for statement in policy["Statement"].as_array().unwrap() {
         let sid = statement["Sid"].as_str().unwrap();
-        assert!(readme.contains(&format!("| `{sid}` |")), "{sid}");
+        assert!(page.contains(&format!("| `{sid}` |")), "{sid}");
         let service = &statement["Principal"]["Service"];
         assert_eq!(
             service.is_string(),
@@ -790,9 +794,9 @@ fn printed(script: &str) -> String {
 }
 
 #[test]
-fn readmes_command_for_a_new_key_fills_in_the_policy() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
-    let (_, command) = readme.split_once("\naws kms create-key ").unwrap();
+fn the_command_for_a_new_key_fills_in_the_policy() {
+    let page = page("docs/encryption.md");
+    let (_, command) = page.split_once("\naws kms create-key ").unwrap();
     let (command, _) = command.split_once("\n```").unwrap();
     // The policy is the last argument.
     let filled = printed(&format!(
@@ -1106,7 +1110,8 @@ fn the_runbooks_links_and_commands_are_sound() {
     let sections = runbook();
     for link in text.split("](#").skip(1) {
         let link = link.split(')').next().unwrap();
-        assert!(sections.contains_key(link), "the section {link}");
+        let known = sections.contains_key(link) || link == "errors-by-error_type";
+        assert!(known, "the section {link}");
     }
     let template = template();
     for (call, end) in [("$(output ", ")"), ("depth ", "\n")] {
@@ -1199,7 +1204,7 @@ fn each_exception_from_checkov_stands_at_its_resource_and_says_why() {
             exceptions += 1;
         }
     }
-    assert_eq!(exceptions, 6, "as README says");
+    assert_eq!(exceptions, 6, "as docs/deploy.md says");
     // Nor is anything skipped elsewhere.
     let written = std::fs::read_to_string("template.yaml").unwrap();
     assert!(!written.contains("checkov:skip"));
@@ -1218,10 +1223,16 @@ fn each_exception_from_checkov_stands_at_its_resource_and_says_why() {
 }
 
 #[test]
-fn readme_names_every_parameter() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
+fn the_page_of_deployment_explains_every_parameter() {
+    let page = page("docs/deploy.md");
+    let (_, table) = page
+        .split_once("\n| parameter | default | |\n|---|---|---|\n")
+        .unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let firsts = table.lines().map(|row| row.split('|').nth(1).unwrap());
+    let firsts: String = firsts.collect();
     for parameter in template()["Parameters"].as_object().unwrap().keys() {
-        assert!(readme.contains(&format!("`{parameter}`")), "{parameter}");
+        assert!(firsts.contains(&format!("`{parameter}`")), "{parameter}");
     }
 }
 
@@ -1285,5 +1296,135 @@ fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
         ("session_metrics", Some(6.0)),
     ] {
         assert_eq!(numbers.get(name).copied(), number, "{name}");
+    }
+}
+
+/// The files of this repository below a folder, without what is built, fetched or made by running it.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if name.starts_with('.') || name == "target" || name == "__pycache__" {
+            continue;
+        }
+        let relative = path.strip_prefix(".").unwrap_or(&path).to_owned();
+        if path.is_dir() {
+            files(&relative, found);
+        } else {
+            found.push(relative);
+        }
+    }
+}
+
+fn files_that_end_in(ends: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(Path::new("."), &mut found);
+    found.retain(|path| ends.iter().any(|end| path.to_string_lossy().ends_with(end)));
+    found.sort();
+    found
+}
+
+/// The lines of a page that are no code.
+fn prose(text: &str) -> Vec<&str> {
+    let mut code = false;
+    let is_prose = |line: &&str| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        !code && !fence
+    };
+    text.lines().filter(is_prose).collect()
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text).into_iter().filter(|line| line.starts_with('#'));
+    let mut anchors = BTreeSet::new();
+    for heading in headings {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|&it| it.is_alphanumeric() || " -_".contains(it));
+        let anchor: String = kept.map(|it| if it == ' ' { '-' } else { it }).collect();
+        assert!(anchors.insert(anchor.clone()), "two headings are #{anchor}");
+    }
+    anchors
+}
+
+/// The targets of a page's links. A link may stand on two lines.
+fn links(text: &str) -> Vec<String> {
+    let text = prose(text).join("\n");
+    let targets = text.split("](").skip(1);
+    let targets = targets.map(|rest| rest.split(')').next().unwrap().to_owned());
+    targets.collect()
+}
+
+#[test]
+fn every_link_of_every_page_leads_somewhere() {
+    let mut relative = 0;
+    for from in files_that_end_in(&[".md"]) {
+        for link in links(&page(from.to_str().unwrap())) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            relative += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let to = match path {
+                "" => from.clone(),
+                path => from.parent().unwrap().join(path),
+            };
+            assert!(to.is_file(), "{} links to {link}", from.display());
+            if !anchor.is_empty() {
+                let anchors = anchors(&page(to.to_str().unwrap()));
+                assert!(
+                    anchors.contains(anchor),
+                    "{} links to {link}; there are {anchors:?}",
+                    from.display()
+                );
+            }
+        }
+    }
+    assert!(relative > 60, "{relative} links were looked at");
+}
+
+#[test]
+fn readme_leads_to_every_page() {
+    let linked: BTreeSet<_> = links(&page("README.md"))
+        .into_iter()
+        .map(|link| PathBuf::from(link.split('#').next().unwrap()))
+        .collect();
+    for path in files_that_end_in(&[".md"]) {
+        let itself = path == Path::new("README.md");
+        assert!(itself || linked.contains(&path), "{}", path.display());
+    }
+}
+
+#[test]
+fn pages_that_are_named_elsewhere_exist() {
+    let named_in = [".rs", ".py", ".yaml", ".sql", ".sh", ".toml", "Makefile"];
+    let mut named = 0;
+    for from in files_that_end_in(&named_in) {
+        let text = page(from.to_str().unwrap());
+        for (at, _) in text.match_indices("docs/") {
+            let may_stand = |it: char| it.is_ascii_alphanumeric() || "/-_.#".contains(it);
+            let name = text[at..].split(|it| !may_stand(it)).next().unwrap();
+            let name = name.trim_end_matches('.');
+            let (path, anchor) = name.split_once('#').unwrap_or((name, ""));
+            if path.strip_suffix(".md").is_none() {
+                continue;
+            }
+            named += 1;
+            assert!(Path::new(path).is_file(), "{} names {name}", from.display());
+            let known = anchor.is_empty() || anchors(&page(path)).contains(anchor);
+            assert!(known, "{} names {name}", from.display());
+        }
+    }
+    assert!(named > 20, "{named} mentions were looked at");
+}
+
+#[test]
+fn readme_and_the_page_of_architecture_stay_short() {
+    for (path, bytes) in [("README.md", 9_000), ("ARCHITECTURE.md", 5_000)] {
+        let len = page(path).len();
+        assert!(len <= bytes, "{path} has {len} bytes, of {bytes}");
     }
 }
