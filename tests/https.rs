@@ -15,6 +15,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 const BOOTSTRAP: &str = env!("CARGO_BIN_EXE_ivs-attendance");
@@ -31,7 +32,10 @@ async fn https(http: &str, root: &CertifiedIssuer<'static, KeyPair>) -> String {
     let parameters = CertificateParams::new(["localhost".to_owned()]).unwrap();
     let certificate = parameters.signed_by(&key, root).unwrap();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config = ServerConfig::builder()
+    // Named, since the features of all crates together leave no default.
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into());
     let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
