@@ -55,7 +55,7 @@ bench-memory: ## What the function takes and costs with 128 to 1,024 MB: a table
 	@cargo build --package ivs-attendance-local --locked
 	@target/debug/ivs-attendance-local bench-memory target/release/ivs-attendance .local/bench
 
-bench-quota: ## What the quota of IVS costs, measured: some 5 minutes
+bench-quota: ## What the quota of IVS costs, measured, some 5 minutes: a table in docs/survival.md
 	@cargo build --workspace --locked
 	@# Its client is the SDK's, which would ask a proxy.
 	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench

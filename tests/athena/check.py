@@ -209,6 +209,16 @@ def check_pruning(engine: Engine, files: list[Query], table: list[expected.Row])
         with_broken_file(engine, begin, lambda: fails(query.name, "broken.parquet", lambda: run(engine, table, query, values)))
 
 
+def check_readme(engine: Engine) -> None:
+    """README's query has the answer that stands below it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    sql, answer = re.search(r"```sql\n(.*?)```\n\n```\n(.*?)```", text, re.DOTALL).groups()
+    names, _, *rows = ([cell.strip() for cell in line.split("|")] for line in answer.splitlines())
+    found = engine.query(sql)
+    equal("columns of README's query", found.names(), names)
+    equal("README's query", [["NULL" if value is None else str(value) for value in row] for row in found.rows], rows)
+
+
 def with_broken_file(engine: Engine, day: datetime.date, check) -> None:
     key = f"participants/dt={day}/broken.parquet"
     broken = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
@@ -539,6 +549,8 @@ def main() -> None:
         print("duplicates are found", flush=True)
         check_pruning(engine, files, table)
         print("no query reads a day that it was not asked for", flush=True)
+        check_readme(engine)
+        print("README's query has the answer that README shows", flush=True)
         check_malformed_days(engine, files)
         print("every query refuses a day that is no date of the form YYYY-MM-DD", flush=True)
         check_erasure(engine, files, table)
