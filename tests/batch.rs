@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use ivs_attendance_local::circle::{Circle, CircleSettings, DEAD, WORK};
-use ivs_attendance_local::ivs::{Kind, Quota, When, timestamp};
+use ivs_attendance_local::faults::{Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::timestamp;
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings, DEAD, WORK};
 use ivs_attendance_local::scene::{ended, hint, live, message, now, request, session, stage};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -8,11 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
-use ivs_attendance_local::ivs::{Participant, Quota, Session, timestamp};
+use ivs_attendance_local::REGION;
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::{Participant, Session, timestamp};
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{
     self, SESSION_ID as SESSION, STAGE_ARN as STAGE, ended, event, hint, message, now,
 };
-use ivs_attendance_local::{REGION, Stack};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -12,10 +12,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use ivs_attendance_local::Stack;
-use ivs_attendance_local::function::Answer;
-use ivs_attendance_local::ivs::{Kind, Quota, When};
-use ivs_attendance_local::s3::S3Kind;
+use ivs_attendance_local::faults::{Kind, S3Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::lambda::function::Answer;
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{SESSION_ID, STAGE_ARN, ended, now, request};
 use tempfile::TempDir;
 

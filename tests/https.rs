@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ivs_attendance_local::Stack;
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{SESSION_ID as SESSION, STAGE_ARN as STAGE, ended, request};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;

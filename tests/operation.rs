@@ -18,14 +18,16 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use ivs_attendance_local::circle::{Circle, CircleSettings};
-use ivs_attendance_local::ivs::{Kind, Quota, Session, When, timestamp};
-use ivs_attendance_local::s3::S3Kind;
+use ivs_attendance_local::REGION;
+use ivs_attendance_local::faults::{Kind, S3Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::{Session, timestamp};
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings};
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{
     SESSION_ID, STAGE_ARN, ended, event, hint, message, now, request,
 };
-use ivs_attendance_local::sqs::Fault;
-use ivs_attendance_local::{REGION, Stack};
+use ivs_attendance_local::sqs::wire::Fault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -16,7 +16,7 @@ use ivs_attendance::config::{Config, ConfigError};
 use ivs_attendance::event::{self, Payload, Work};
 use ivs_attendance::sweep::Sweep;
 use ivs_attendance::table::PARTICIPANTS;
-use ivs_attendance_local::costs::{Page, bill};
+use ivs_attendance_measure::costs::{Page, bill};
 use serde_json::{Value, json};
 
 fn template() -> Value {

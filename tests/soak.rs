@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ivs_attendance_local::soak::{Settings, run};
+use ivs_attendance_local::soak::run;
+use ivs_attendance_local::soak::settings::Settings;
 
 #[tokio::test]
 async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {

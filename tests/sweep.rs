@@ -14,11 +14,12 @@ use std::time::Duration;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use chrono::{DateTime, TimeDelta, Utc};
 use ivs_attendance::table::PARTICIPANTS;
-use ivs_attendance_local::circle::{Circle, CircleSettings, DEAD, SWEEPS, WORK};
-use ivs_attendance_local::ivs::{Kind, Quota, Session, When, timestamp};
-use ivs_attendance_local::s3::S3Kind;
+use ivs_attendance_local::faults::{Kind, S3Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::{Session, timestamp};
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings, DEAD, SWEEPS, WORK};
 use ivs_attendance_local::scene::{ended, hint, live, message, now, request, session, stage};
-use ivs_attendance_local::sqs::Fault;
+use ivs_attendance_local::sqs::wire::Fault;
 use ivs_attendance_local::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
 use serde_json::{Value, json};
 

@@ -16,11 +16,10 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 
-use crate::faults::Fault;
-pub use crate::faults::{S3Kind, When};
+use crate::faults::{Fault, S3Kind, When, due};
 use crate::folder::at;
 use crate::server::{DropConnection, Script, Server};
-use crate::{ACCESS_KEY, SECRET_KEY, faults};
+use crate::{ACCESS_KEY, SECRET_KEY};
 
 /// The running server, with one bucket.
 pub struct S3 {
@@ -251,7 +250,7 @@ async fn answer(front: Front, request: Request) -> Response {
     let faults = {
         let mut state = lock(&front.shared);
         let state = &mut *state;
-        faults::due(&mut state.faults, operation, &mut state.random)
+        due(&mut state.faults, operation, &mut state.random)
     };
     let mut entry = S3Request {
         operation: operation.to_owned(),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, Yaml};
 
-use crate::mapping::MappingSettings;
-use crate::queues::QueueSettings;
+use crate::lambda::mapping::MappingSettings;
+use crate::sqs::queues::QueueSettings;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 

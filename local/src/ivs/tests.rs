@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::*;
 use crate::client::{self, End, Seen};
+use crate::faults::{Fault, When};
+use crate::ivs::quota::Quota;
 use crate::scene::audience;
 
 const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
 use tokio::sync::watch;
 
 use crate::faults::{Fault, Kind, When};
-use crate::listing::Walk;
-use crate::quota::Used;
+use crate::ivs::listing::Listings;
+use crate::ivs::quota::{Quota, Used};
 
 /// What the emulated region knows, to be set up and changed at any time.
 pub struct World {
@@ -34,19 +33,9 @@ pub struct World {
     /// Says how many there are.
     pub(crate) called: watch::Sender<usize>,
     ends_shown: BTreeMap<(String, String), Instant>,
-    pub(crate) walks: HashMap<String, Walk>,
+    pub(crate) listings: Listings,
     pub(crate) used: HashMap<String, Used>,
     pub(crate) random: fastrand::Rng,
-}
-
-/// How many calls a second of one operation are let through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quota {
-    Off,
-    /// At most 5 in any second.
-    Window,
-    /// A bucket of 5 tokens that gains 5 a second.
-    Bucket,
 }
 
 /// A session of a stage; live while it has no end.
@@ -119,7 +108,7 @@ impl World {
             calls: Vec::new(),
             called: watch::Sender::new(0),
             ends_shown: BTreeMap::new(),
-            walks: HashMap::new(),
+            listings: Listings::default(),
             used: HashMap::new(),
             random: fastrand::Rng::with_seed(0),
         }
@@ -177,14 +166,20 @@ impl World {
         }
         self.sessions.get(name)?.end_time
     }
+}
 
-    /// The sessions of a stage, by their ids.
-    pub(crate) fn sessions_of<'a>(
-        &'a self,
-        stage_arn: &'a str,
-    ) -> impl Iterator<Item = (&'a (String, String), &'a Session)> {
-        self.sessions
-            .range((stage_arn.to_owned(), String::new())..)
-            .take_while(move |((stage, _), _)| stage == stage_arn)
-    }
+/// The sessions of a stage, by their ids.
+pub(crate) fn sessions_of<'a>(
+    sessions: &'a BTreeMap<(String, String), Session>,
+    stage_arn: &'a str,
+) -> impl Iterator<Item = (&'a (String, String), &'a Session)> {
+    sessions
+        .range((stage_arn.to_owned(), String::new())..)
+        .take_while(move |((stage, _), _)| stage == stage_arn)
+}
+
+/// A time as the service writes it.
+#[must_use]
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -1,5 +1,5 @@
 //! How a session's rows are best written: one file of the function's, written anew with other settings of Parquet. It
-//! writes the files into a folder, and prints a JSON line for each; `benches/parquet.py` reads both. `make bench-parquet`
+//! writes the files into a folder, and prints a JSON line for each; `bench/parquet.py` reads both. `make bench-parquet`
 //! runs them.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]

@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 
 pub use crate::costs::page::Page;
-use crate::folder::at;
+use ivs_attendance_local::folder::at;
 
 const PAGE: &str = "docs/costs.md";
 const TEMPLATE: &str = "template.yaml";

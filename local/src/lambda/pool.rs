@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::function::{Answer, Died, Function};
+use crate::lambda::function::{Answer, Died, Function};
 
 /// A function's environments. They end with the value.
 pub struct Pool {
@@ -259,8 +259,9 @@ mod tests {
 
     use super::*;
     use crate::REGION;
-    use crate::mapping::{Mapping, MappingSettings};
-    use crate::sqs::{QueueSettings, Sqs};
+    use crate::lambda::mapping::{Mapping, MappingSettings};
+    use crate::sqs::Sqs;
+    use crate::sqs::queues::QueueSettings;
 
     /// A function in a few lines of shell: it prints its process id and answers with it, or does as it is told.
     const BOOTSTRAP: &str = r#"#!/bin/sh

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bench::Services;
 use crate::measured::{Measured, Spent};
-use crate::scene::{STAGE_ARN, ended, request};
+use ivs_attendance_local::scene::{STAGE_ARN, ended, request};
 
 /// Megabytes, as `MemorySize` in the template.
 const SIZES: [u32; 4] = [128, 256, 512, 1024];
@@ -127,7 +127,7 @@ impl Limited<'_> {
         let mut function = self.start(&services, &FAST).await?;
         let (_, first) = function.invoke(request(STAGE_ARN, SESSION)).await?;
         let mut again = request(STAGE_ARN, SESSION);
-        again["rewrite_before"] = json!(crate::scene::now());
+        again["rewrite_before"] = json!(ivs_attendance_local::scene::now());
         let (report, second) = function.invoke(again).await?;
         expect(&report, "rewritten", MOST)?;
         let (first, second, peak) = (seconds(first), seconds(second), function.peak_rss()? >> 20);

@@ -1,17 +1,24 @@
-//! The pages of a list: their order is drawn when a listing begins, and a token opens only the list that it came from.
+//! The pages of a list. A new order is drawn for each listing, and a token is valid only for the list that it came from.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::faults::Kind;
-use crate::request::{Refusal, invalid};
-use crate::world::World;
+use crate::ivs::request::{Refusal, invalid};
 
-/// A list that is being paged through, as a token knows it.
+/// The lists that are being paged through, by the token of their next page.
+#[derive(Default)]
+pub(crate) struct Listings {
+    walks: HashMap<String, Walk>,
+    begun: u64,
+}
+
+/// What a token stands for: a list, and the place of the next page in it.
 #[derive(Clone)]
-pub(crate) struct Walk {
+struct Walk {
     operation: &'static str,
     /// What is listed: a stage's ARN, a session's name, or nothing.
     target: String,
@@ -38,7 +45,7 @@ pub(crate) struct Page {
     next_token: Option<String>,
 }
 
-impl World {
+impl Listings {
     /// The page of a list that a request asks for, and the token of the next one.
     pub(crate) fn page(
         &mut self,
@@ -46,7 +53,7 @@ impl World {
         target: String,
         body: &Value,
         faults: &[Kind],
-        items: impl FnOnce(&Self) -> Vec<Item>,
+        items: impl FnOnce() -> Vec<Item>,
     ) -> Result<Page, Refusal> {
         let size = match body.get("maxResults").map(Value::as_u64) {
             None => 50,
@@ -117,19 +124,20 @@ impl World {
 
     /// A new listing, or the one that a request's token goes on with.
     fn walk(
-        &self,
+        &mut self,
         operation: &'static str,
         target: String,
         body: &Value,
-        items: impl FnOnce(&Self) -> Vec<Item>,
+        items: impl FnOnce() -> Vec<Item>,
     ) -> Result<Walk, Refusal> {
         match body
             .get("nextToken")
             .map(|token| token.as_str().unwrap_or_default())
         {
             None => {
-                let listing = self.calls.len() as u64;
-                let mut items = items(self);
+                self.begun += 1;
+                let listing = self.begun;
+                let mut items = items();
                 items.sort_by_cached_key(|item| hash((listing, item)));
                 Ok(Walk {
                     operation,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::faults::Kind;
-use crate::request::{Refusal, refusal};
+use crate::ivs::request::{Refusal, refusal};
 use crate::server::{DropConnection, Script};
 
 /// The members that hold lists of structures.

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use chrono::TimeDelta;
 use serde_json::Value;
 
-use crate::circle::{Circle, CircleSettings, SWEEPS, WORK};
-use crate::ivs::{Session, timestamp};
-use crate::scene::{SESSION_ID, ended, hint, now, request};
+use ivs_attendance_local::ivs::world::{Session, timestamp};
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings, SWEEPS, WORK};
+use ivs_attendance_local::scene::{SESSION_ID, ended, hint, now, request};
 
 /// Participants of the sessions that are exported.
 const SIZES: [usize; 3] = [10, 100, 1000];

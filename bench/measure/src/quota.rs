@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use aws_sdk_ivsrealtime::Client;
 use aws_sdk_ivsrealtime::config::{BehaviorVersion, Credentials, Region};
 
-use crate::circle::{Circle, CircleSettings};
-use crate::ivs::Quota;
-use crate::scene::{STAGE_ARN, ended, request};
-use crate::{ACCESS_KEY, REGION, SECRET_KEY};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings};
+use ivs_attendance_local::scene::{STAGE_ARN, ended, request};
+use ivs_attendance_local::{ACCESS_KEY, REGION, SECRET_KEY};
 
 const RUNS: usize = 10;
 
@@ -18,7 +18,7 @@ const RUNS: usize = 10;
 ///
 /// # Errors
 /// When the stack cannot be started, or an export fails.
-pub async fn quota_bench(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+pub async fn quota(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     large_session(bootstrap, folder).await?;
     beside_a_customer(bootstrap, folder).await?;
     too_fast(bootstrap, folder).await

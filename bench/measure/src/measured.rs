@@ -23,9 +23,9 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::REGION;
-use crate::folder::at;
-use crate::server::Server;
+use ivs_attendance_local::folder::at;
+use ivs_attendance_local::server::Server;
+use ivs_attendance_local::{REGION, TIMEOUT};
 
 /// How long a start or an invocation may take; under valgrind they take long.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -226,7 +226,7 @@ async fn next(State(api): State<Api>) -> Response {
     let Some(event) = event else {
         return std::future::pending().await;
     };
-    let deadline = SystemTime::now() + crate::TIMEOUT;
+    let deadline = SystemTime::now() + TIMEOUT;
     let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut response = Response::new(Body::from(event.to_string()));
     for (name, value) in [

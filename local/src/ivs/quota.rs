@@ -1,11 +1,19 @@
-//! The quota of one operation, in both forms that the service may have.
+//! The quota of one operation. AWS does not say how it counts, so there are two ways.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::world::Quota;
-
 const CALLS_PER_SECOND: usize = 5;
+
+/// How many calls a second of one operation are let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    Off,
+    /// At most 5 in any second.
+    Window,
+    /// A bucket of 5 tokens that gains 5 a second.
+    Bucket,
+}
 
 /// What was used of one operation's quota.
 pub(crate) struct Used {

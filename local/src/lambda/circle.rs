@@ -11,15 +11,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::function::{Answer, Died};
 use crate::ivs::Ivs;
-use crate::mapping::Mapping;
-use crate::pool::Pool;
-use crate::queues::QueueSettings;
+use crate::lambda::function::{Answer, Died};
+use crate::lambda::mapping::Mapping;
+use crate::lambda::pool::Pool;
+use crate::lambda::variables;
 use crate::s3::S3;
 use crate::sqs::Sqs;
+use crate::sqs::queues::QueueSettings;
 use crate::template::Template;
-use crate::{BUCKET, REGION, variables};
+use crate::{BUCKET, REGION};
 
 /// The names of the queues.
 pub const WORK: &str = "work";

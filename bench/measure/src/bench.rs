@@ -14,14 +14,16 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::folder::at;
-use crate::ivs::{Ivs, Quota};
 use crate::measured::{Measured, Spent};
-use crate::queues::QueueSettings;
-use crate::s3::S3;
-use crate::scene::{STAGE_ARN, ended, hint, message, now, request};
-use crate::sqs::Sqs;
-use crate::{BUCKET, REGION, variables};
+use ivs_attendance_local::folder::at;
+use ivs_attendance_local::ivs::Ivs;
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::lambda::variables;
+use ivs_attendance_local::s3::S3;
+use ivs_attendance_local::scene::{STAGE_ARN, ended, hint, message, now, request};
+use ivs_attendance_local::sqs::Sqs;
+use ivs_attendance_local::sqs::queues::QueueSettings;
+use ivs_attendance_local::{BUCKET, REGION};
 
 /// How much longer the start may take than an empty handler's.
 const START_LIMIT: f64 = 1.3;

@@ -2,7 +2,7 @@
 
 Usage: python3 parquet.py LINES
 
-LINES are what benches/parquet.rs prints. Each file is read here by pyarrow, as a scan of all columns on one thread.
+LINES are what bench/measure/benches/parquet.rs prints. Each file is read here by pyarrow, as a scan of all columns on one thread.
 """
 
 import json

@@ -17,10 +17,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
-use crate::REGION;
-use crate::function::{Answer, Died};
-use crate::queues::{Queues, Received};
-use crate::sqs::{ACCOUNT, Sqs};
+use crate::lambda::function::{Answer, Died};
+use crate::sqs::Sqs;
+use crate::sqs::queues::{Queues, Received};
+use crate::{ACCOUNT, REGION};
 
 /// The largest payload of an invocation, in bytes, and what a message takes of it beside its body, at most.
 const LARGEST: usize = 6 * 1024 * 1024;
@@ -346,8 +346,8 @@ fn payload(queue: &str, messages: &[Received]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::Failure;
-    use crate::sqs::QueueSettings;
+    use crate::lambda::function::Failure;
+    use crate::sqs::queues::QueueSettings;
 
     const SECOND: Duration = Duration::from_secs(1);
     const LONG: Duration = Duration::from_secs(600);
@@ -664,7 +664,7 @@ mod tests {
         let mut fifo = payload("sweeps.fifo")["Records"][0].take();
 
         let sample: Value =
-            serde_json::from_str(include_str!("../../events/sqs-batch.json")).unwrap();
+            serde_json::from_str(include_str!("../../../events/sqs-batch.json")).unwrap();
         let names =
             |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
         let sample = &sample["Records"][0];
