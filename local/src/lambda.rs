@@ -1,10 +1,11 @@
-//! Lambda with the real binary: [`function`] is one process, [`pool`] starts and reuses several, [`mapping`] delivers a
-//! queue's messages to them. [`stack`] is one function with IVS and S3; [`circle`] adds the queues and their mappings.
+//! Lambda with the real binary. [`function`] is one process behind its [`runtime_api`], [`pool`] starts and reuses several,
+//! and [`mapping`] delivers a queue's messages to them. [`stack`] is one function with IVS and S3; [`circle`] adds the queues and their mappings.
 
 pub mod circle;
 pub mod function;
 pub mod mapping;
 pub mod pool;
+pub mod runtime_api;
 pub mod stack;
 
 use std::collections::HashMap;

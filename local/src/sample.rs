@@ -58,7 +58,7 @@ pub async fn fill(
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let log = folder.join("function.log");
-    let mut function = Function::start(bootstrap, REGION, &variables.into(), log).await?;
+    let mut function = Function::start(bootstrap, &variables.into(), log).await?;
     for &step in steps {
         let payloads = match step {
             "export" | "rewrite" => sample

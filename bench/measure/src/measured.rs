@@ -1,7 +1,5 @@
-//! A handler as Lambda sees it, measured: a process behind a Runtime API that notes when it asks and when it answers,
-//! and what it used by the kernel's own count.
-//!
-//! Not `lambda-simulator`, whose polls would be in the times. <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+//! A handler as Lambda sees it, measured: when it asks for events and when it answers, and what it used by the kernel's own
+//! count.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -9,40 +7,15 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path as Segment, State};
-use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::{get, post};
+use ivs_attendance_local::TIMEOUT;
+use ivs_attendance_local::lambda::runtime_api::{RuntimeApi, Said};
 use serde_json::Value;
 use tokio::process::{Child, Command};
-use tokio::sync::{Mutex, mpsc};
-
-use ivs_attendance_local::folder::at;
-use ivs_attendance_local::server::Server;
-use ivs_attendance_local::{REGION, TIMEOUT};
 
 /// How long a start or an invocation may take; under valgrind they take long.
 const LONGEST: Duration = Duration::from_mins(10);
-
-/// What the process says to its Runtime API.
-enum Said {
-    /// It asks for an event.
-    Next,
-    Answered(Bytes),
-    Failed(Bytes),
-}
-
-#[derive(Clone)]
-struct Api {
-    said: mpsc::UnboundedSender<(Instant, Said)>,
-    events: Arc<Mutex<mpsc::UnboundedReceiver<Value>>>,
-}
 
 /// What something took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,9 +26,7 @@ pub(crate) struct Spent {
 
 /// A process that has started and waits for an event.
 pub(crate) struct Measured {
-    _api: Server,
-    events: mpsc::UnboundedSender<Value>,
-    said: mpsc::UnboundedReceiver<(Instant, Said)>,
+    api: RuntimeApi,
     process: Child,
     /// Nanoseconds on a processor, by thread: a thread that has ended keeps what it was last seen with.
     threads: HashMap<OsString, u64>,
@@ -72,50 +43,17 @@ impl Measured {
         variables: &HashMap<String, String>,
         log: &Path,
     ) -> Result<Self, Box<dyn Error>> {
-        let (said, hears) = mpsc::unbounded_channel();
-        let (events, receiver) = mpsc::unbounded_channel();
-        let state = Api {
-            said,
-            events: Arc::new(Mutex::new(receiver)),
-        };
-        let routes = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/{how}", post(done))
-            .route("/2018-06-01/runtime/init/error", post(failed))
-            .with_state(state);
-        let api = Server::start(routes).await?;
-        let (program, arguments) = command.split_first().ok_or("no command")?;
-        let output = fs::File::create(log).map_err(at(log))?;
-        let address = api.url().trim_start_matches("http://").to_owned();
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env_clear()
-            .envs([
-                ("AWS_LAMBDA_RUNTIME_API", address.as_str()),
-                ("AWS_LAMBDA_FUNCTION_NAME", "measured"),
-                ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
-                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
-                ("AWS_REGION", REGION),
-                ("AWS_DEFAULT_REGION", REGION),
-            ])
-            .envs(variables)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true);
+        let api = RuntimeApi::start().await?;
         let began = Instant::now();
-        let process = command.spawn().map_err(at(program))?;
+        let process = api.spawn(command, variables, log)?;
         let mut measured = Self {
-            _api: api,
-            events,
-            said: hears,
+            api,
             process,
             threads: HashMap::new(),
             start: Spent::default(),
         };
         let asked = measured.until_next().await?;
-        // What a thread does beside the start belongs to it.
+        // What another thread does at the start belongs to it.
         measured.until_idle().await?;
         measured.start = Spent {
             wall: asked.0 - began,
@@ -130,7 +68,7 @@ impl Measured {
     /// When it fails or ends.
     pub(crate) async fn invoke(&mut self, event: Value) -> Result<(Value, Spent), Box<dyn Error>> {
         let (began, cpu) = (Instant::now(), self.cpu()?);
-        self.events.send(event)?;
+        self.api.invoke(event, TIMEOUT);
         let (_, answered) = self.until_next().await?;
         let (at, answer) = answered.ok_or("it asked for an event without an answer")?;
         let spent = Spent {
@@ -141,18 +79,22 @@ impl Measured {
     }
 
     /// Waits until the process asks for an event: when it did, and what it answered before, and when.
-    async fn until_next(&mut self) -> Result<(Instant, Option<(Instant, Bytes)>), Box<dyn Error>> {
+    async fn until_next(
+        &mut self,
+    ) -> Result<(Instant, Option<(Instant, Vec<u8>)>), Box<dyn Error>> {
         let mut answered = None;
         loop {
             let said = tokio::select! {
-                said = self.said.recv() => said.ok_or("the Runtime API is gone")?,
+                said = self.api.said() => said,
                 status = self.process.wait() => return Err(format!("it ended: {}", status?).into()),
                 () = tokio::time::sleep(LONGEST) => return Err("it took too long".into()),
             };
             match said {
                 (at, Said::Next) => return Ok((at, answered)),
-                (at, Said::Answered(answer)) => answered = Some((at, answer)),
-                (_, Said::Failed(why)) => return Err(String::from_utf8_lossy(&why).into()),
+                (at, Said::Answered(answer)) => answered = Some((at, answer.to_vec())),
+                (_, Said::Failed(why) | Said::NotStarted(why)) => {
+                    return Err(String::from_utf8_lossy(&why).into());
+                }
             }
         }
     }
@@ -217,54 +159,4 @@ impl Measured {
         }
         Ok(Duration::from_nanos(self.threads.values().sum()))
     }
-}
-
-async fn next(State(api): State<Api>) -> Response {
-    // It fails only when the measuring has ended.
-    let _ = api.said.send((Instant::now(), Said::Next));
-    let event = api.events.lock().await.recv().await;
-    let Some(event) = event else {
-        return std::future::pending().await;
-    };
-    let deadline = SystemTime::now() + TIMEOUT;
-    let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut response = Response::new(Body::from(event.to_string()));
-    for (name, value) in [
-        // Without it the client in Python crashes.
-        ("content-type", "application/json".to_owned()),
-        (
-            "lambda-runtime-aws-request-id",
-            "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
-        ),
-        (
-            "lambda-runtime-deadline-ms",
-            deadline.as_millis().to_string(),
-        ),
-        (
-            "lambda-runtime-invoked-function-arn",
-            format!("arn:aws:lambda:{REGION}:123456789012:function:measured"),
-        ),
-    ] {
-        let value = value.parse().expect("a header's value");
-        response.headers_mut().insert(name, value);
-    }
-    response
-}
-
-async fn done(
-    State(api): State<Api>,
-    Segment((_, how)): Segment<(String, String)>,
-    body: Bytes,
-) -> StatusCode {
-    let said = match how.as_str() {
-        "response" => Said::Answered(body),
-        _ => Said::Failed(body),
-    };
-    let _ = api.said.send((Instant::now(), said));
-    StatusCode::ACCEPTED
-}
-
-async fn failed(State(api): State<Api>, body: Bytes) -> StatusCode {
-    let _ = api.said.send((Instant::now(), Said::Failed(body)));
-    StatusCode::ACCEPTED
 }

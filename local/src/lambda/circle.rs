@@ -136,7 +136,6 @@ impl Circle {
         std::fs::create_dir_all(&logs)?;
         let pool = Arc::new(Pool::new(
             bootstrap.to_owned(),
-            REGION,
             all,
             logs,
             settings.processes,

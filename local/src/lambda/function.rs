@@ -1,20 +1,20 @@
-//! The function's real binary, fed by the crate `lambda-simulator` through a real Runtime API.
+//! One process of the function's real binary, behind a Runtime API of its own.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use lambda_simulator::{InvocationBuilder, InvocationStatus, Simulator, SimulatorPhase};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
+use tokio::time::{Instant, sleep_until};
 
-/// A running function.
+use crate::lambda::runtime_api::{RuntimeApi, Said};
+
+/// A running process.
 pub struct Function {
-    simulator: Simulator,
+    api: RuntimeApi,
     process: Child,
     log: PathBuf,
 }
@@ -54,34 +54,12 @@ impl Function {
     /// When the binary cannot be started or no port can be had.
     pub async fn start(
         bootstrap: &Path,
-        region: &str,
         variables: &HashMap<String, String>,
         log: PathBuf,
     ) -> io::Result<Self> {
-        let simulator = Simulator::builder()
-            .function_name("ivs-attendance")
-            .region(region)
-            .build()
-            .await
-            .map_err(io::Error::other)?;
-        let output = File::create(&log)?;
-        let process = Command::new(bootstrap)
-            .env_clear()
-            .envs(simulator.lambda_env_vars())
-            .envs(variables)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| {
-                io::Error::new(error.kind(), format!("{}: {error}", bootstrap.display()))
-            })?;
-        Ok(Self {
-            simulator,
-            process,
-            log,
-        })
+        let api = RuntimeApi::start().await?;
+        let process = api.spawn(&[bootstrap], variables, &log)?;
+        Ok(Self { api, process, log })
     }
 
     /// Invokes the function with Lambda's `timeout`, and waits for what comes back.
@@ -96,59 +74,49 @@ impl Function {
     }
 
     /// Invokes the function with Lambda's `timeout`, and waits for what comes back. As in Lambda, the time runs from
-    /// when the function has started and waits for an event, and its end kills the process. The start may take as long
+    /// when the function has started and asks for an event, and its end kills the process. The start may take as long
     /// again.
     ///
     /// # Errors
     /// If the process ended, by itself or because the time had run out. It is of no use any more.
+    ///
+    /// # Panics
+    /// If the answer or the error is not the JSON that Lambda asks for.
     pub async fn try_invoke(&mut self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
-        let simulator = &self.simulator;
-        // Both waits of the simulator can miss what happens just as they begin, so they are begun anew now and then.
-        const SLICE: Duration = Duration::from_millis(100);
-        let answered = async {
-            let starts = async {
-                while !simulator.is_initialized().await {
-                    let _ = simulator.wait_for_phase(SimulatorPhase::Ready, SLICE).await;
+        let started_by = Instant::now() + timeout;
+        while !matches!(self.said(started_by).await?, Said::Next) {}
+        self.api.invoke(payload, timeout);
+        let ends = Instant::now() + timeout;
+        loop {
+            match self.said(ends).await? {
+                Said::Answered(answer) => return Ok(Ok(json(&answer))),
+                Said::Failed(error) => {
+                    let error = json(&error);
+                    let text = |member: &str| error[member].as_str().unwrap_or_default().to_owned();
+                    return Ok(Err(Failure {
+                        error_type: text("errorType"),
+                        message: text("errorMessage"),
+                    }));
                 }
-            };
-            tokio::time::timeout(timeout, starts).await?;
-            let millis =
-                u64::try_from(timeout.as_millis()).expect("a time-out of less than an age");
-            let invocation = InvocationBuilder::new()
-                .payload(payload)
-                .timeout_ms(millis)
-                .build();
-            let id = simulator
-                .enqueue(invocation.expect("a payload was given"))
-                .await;
-            let answers = async {
-                loop {
-                    if let Ok(state) = simulator.wait_for_invocation_complete(&id, SLICE).await {
-                        return state;
-                    }
-                }
-            };
-            tokio::time::timeout(timeout, answers).await
-        };
-        let state = tokio::select! {
-            state = answered => state,
+                Said::Next | Said::NotStarted(_) => {}
+            }
+        }
+    }
+
+    /// What the process says next. If that does not come in time, the process is killed.
+    async fn said(&mut self, in_time: Instant) -> Result<Said, Died> {
+        tokio::select! {
+            // What was said before the end counts.
+            biased;
+            (_, said) = self.api.said() => return Ok(said),
             status = self.process.wait() => {
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                 return Err(Died::Ended(status));
             }
-        };
-        let Ok(state) = state else {
-            self.kill().await;
-            return Err(Died::TimedOut);
-        };
-        match (state.status, state.response, state.error) {
-            (InvocationStatus::Success, Some(response), _) => Ok(Ok(response.payload)),
-            (InvocationStatus::Error, _, Some(error)) => Ok(Err(Failure {
-                error_type: error.error_type,
-                message: error.error_message,
-            })),
-            (status, ..) => panic!("the invocation ended as {status:?} without an answer"),
+            () = sleep_until(in_time) => {}
         }
+        self.kill().await;
+        Err(Died::TimedOut)
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -160,12 +128,6 @@ impl Function {
     /// Whether the process still runs.
     pub(crate) fn lives(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
-    }
-
-    /// Ends the process and its Runtime API.
-    pub(crate) async fn end(mut self) {
-        self.kill().await;
-        self.simulator.shutdown().await;
     }
 
     /// What the function printed so far. It prints before it answers, so after an answer nothing is missing.
@@ -187,10 +149,10 @@ impl Function {
             |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         self.printed().lines().map(line).collect()
     }
+}
 
-    /// The address of the Runtime API, `HOST:PORT`.
-    #[must_use]
-    pub fn runtime_api(&self) -> String {
-        self.simulator.addr().to_string()
-    }
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(body));
+    })
 }

@@ -18,7 +18,6 @@ use crate::lambda::function::{Answer, Died, Function};
 /// A function's environments. They end with the value.
 pub struct Pool {
     bootstrap: PathBuf,
-    region: String,
     folder: PathBuf,
     free: Semaphore,
     state: Mutex<State>,
@@ -48,14 +47,12 @@ impl Pool {
     #[must_use]
     pub fn new(
         bootstrap: PathBuf,
-        region: &str,
         variables: HashMap<String, String>,
         folder: PathBuf,
         most: usize,
     ) -> Self {
         Self {
             bootstrap,
-            region: region.to_owned(),
             folder,
             free: Semaphore::new(most),
             state: Mutex::new(State {
@@ -85,7 +82,7 @@ impl Pool {
         if result.is_ok() {
             self.lock().warm.push((deployment, function));
         } else {
-            function.end().await;
+            function.kill().await;
         }
         result
     }
@@ -201,7 +198,7 @@ impl Pool {
             if deployment == now && function.lives() {
                 return (deployment, function);
             }
-            function.end().await;
+            function.kill().await;
         }
         let (log, deployment, variables) = {
             let mut state = self.lock();
@@ -212,7 +209,7 @@ impl Pool {
             state.logs.push(log.clone());
             (log, state.deployments, state.variables.clone())
         };
-        let started = Function::start(&self.bootstrap, &self.region, &variables, log).await;
+        let started = Function::start(&self.bootstrap, &variables, log).await;
         let function =
             started.unwrap_or_else(|error| panic!("the function did not start: {error}"));
         (deployment, function)
@@ -258,7 +255,6 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::REGION;
     use crate::lambda::mapping::{Mapping, MappingSettings};
     use crate::sqs::Sqs;
     use crate::sqs::queues::QueueSettings;
@@ -287,7 +283,7 @@ done
         let path = ("PATH".to_owned(), std::env::var("PATH").unwrap());
         let variables = HashMap::from([path]);
         let folder_of_logs = folder.path().to_owned();
-        let pool = Pool::new(bootstrap, REGION, variables, folder_of_logs, most);
+        let pool = Pool::new(bootstrap, variables, folder_of_logs, most);
         (Arc::new(pool), folder)
     }
 

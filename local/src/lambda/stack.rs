@@ -39,7 +39,7 @@ impl Stack {
                 .map(|&(name, value)| (name.to_owned(), value.to_owned())),
         );
         let log = folder.join("function.log");
-        let function = Function::start(bootstrap, REGION, &variables, log).await?;
+        let function = Function::start(bootstrap, &variables, log).await?;
         Ok(Self { ivs, s3, function })
     }
 
