@@ -456,7 +456,7 @@ async fn faults_come_as_the_hook_says_and_every_request_is_recorded() {
     assert_eq!(answer["Failed"][0]["SenderFault"], false);
     let requests = sqs.requests();
     let statuses: Vec<_> = requests.iter().map(|request| request.status).collect();
-    assert_eq!(statuses, [500, 500, 403, 400, 200, 200]);
+    assert_eq!(statuses, [500, 500, 403, 403, 200, 200]);
     assert_eq!(requests[5].operation, "SendMessageBatch");
     assert_eq!(requests[5].queue, "work");
     assert_eq!(requests[5].bodies, ["6", "7"]);
