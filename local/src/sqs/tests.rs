@@ -8,12 +8,12 @@ use tokio::time::advance;
 
 use axum::body::to_bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, Method, Uri};
+use axum::http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::REGION;
-use crate::sqs::wire::{COUNTS, text};
+use crate::sqs::wire::COUNTS;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,39 +39,16 @@ fn bodies(received: &[Received]) -> Vec<&str> {
 
 /// A request past the socket, so that it works while time stands still: status, code and answer.
 async fn ask(sqs: &Sqs, operation: &str, body: Value) -> (u16, String, Value) {
-    let scope = format!("local/20261123/{REGION}/sqs/aws4_request");
-    signed(sqs, operation, body, &scope).await
-}
-
-async fn signed(sqs: &Sqs, operation: &str, body: Value, scope: &str) -> (u16, String, Value) {
-    let authorization =
-        format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
-    let mut headers = HeaderMap::new();
-    for (name, value) in [
-        ("content-type", "application/x-amz-json-1.0"),
-        ("x-amz-date", "20261123T000000Z"),
-        ("authorization", &authorization),
-        ("x-amz-target", &format!("AmazonSQS.{operation}")),
-    ] {
-        headers.insert(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
-    }
-    let response = answer(
-        State(Arc::clone(&sqs.wire)),
-        Method::POST,
-        Uri::from_static("/"),
-        headers,
-        body.to_string().into(),
-    )
-    .await;
-    let code = text(response.headers(), "x-amzn-query-error");
+    let target = format!("AmazonSQS.{operation}").parse().unwrap();
+    let headers = HeaderMap::from_iter([(HeaderName::from_static("x-amz-target"), target)]);
+    let wire = State(Arc::clone(&sqs.wire));
+    let response = answer(wire, headers, body.to_string().into()).await;
+    let code = response.headers().get("x-amzn-query-error");
+    let code = code.map_or("", |code| code.to_str().unwrap());
     let code = code.split(';').next().unwrap().to_owned();
     let status = response.status().as_u16();
-    let bytes = to_bytes(response.into_body(), usize::MAX).await;
-    (
-        status,
-        code,
-        serde_json::from_slice(&bytes.unwrap()).unwrap(),
-    )
+    let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, code, serde_json::from_slice(&bytes).unwrap())
 }
 
 async fn refused(sqs: &Sqs, operation: &str, body: Value) -> String {
@@ -323,21 +300,10 @@ async fn requests_out_of_order_are_refused() {
             json!({ "QueueUrl": url, "Entries": entries }),
         )
     };
-    let attributes = |names: Value| {
-        (
-            "GetQueueAttributes",
-            json!({ "QueueUrl": url, "AttributeNames": names }),
-        )
-    };
     let cases = [
         ("MalformedInput", send(json!({ "Body": "a" }))),
         ("MalformedInput", send(json!({ "MessageAttributes": {} }))),
-        ("MissingParameter", send(json!({ "QueueUrl": null }))),
         ("MissingParameter", send(json!({ "MessageBody": "" }))),
-        (
-            "InvalidMessageContents",
-            send(json!({ "MessageBody": "\u{b}" })),
-        ),
         (
             "InvalidParameterValue",
             send(json!({ "MessageBody": "a".repeat(LARGEST + 1) })),
@@ -346,20 +312,7 @@ async fn requests_out_of_order_are_refused() {
             "InvalidParameterValue",
             send(json!({ "DelaySeconds": 901 })),
         ),
-        ("InvalidParameterValue", send(json!({ "DelaySeconds": -1 }))),
-        (
-            "InvalidParameterValue",
-            send(json!({ "MessageDeduplicationId": "a" })),
-        ),
-        (
-            "InvalidParameterValue",
-            send(json!({ "MessageGroupId": "a b" })),
-        ),
         ("MissingParameter", send(json!({ "QueueUrl": fifo }))),
-        (
-            "InvalidParameterValue",
-            send(json!({ "QueueUrl": fifo, "MessageGroupId": "a", "DelaySeconds": 1 })),
-        ),
         (
             "AWS.SimpleQueueService.NonExistentQueue",
             send(json!({ "QueueUrl": format!("{url}s") })),
@@ -370,10 +323,6 @@ async fn requests_out_of_order_are_refused() {
             batch(json!(many)),
         ),
         (
-            "AWS.SimpleQueueService.InvalidBatchEntryId",
-            batch(json!([entry("a b")])),
-        ),
-        (
             "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
             batch(json!([entry("a"), entry("a")])),
         ),
@@ -381,7 +330,6 @@ async fn requests_out_of_order_are_refused() {
             "AWS.SimpleQueueService.BatchRequestTooLong",
             batch(json!(halves)),
         ),
-        ("InvalidAttributeName", attributes(json!(["Depth"]))),
         (
             "AWS.SimpleQueueService.UnsupportedOperation",
             ("PurgeQueue", json!({ "QueueUrl": url })),
@@ -402,17 +350,6 @@ async fn a_message_of_the_largest_size_is_taken() {
     let body = json!({ "QueueUrl": url, "MessageBody": "a".repeat(LARGEST) });
 
     assert_eq!(ask(&sqs, "SendMessage", body).await.0, 200);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_signature_for_another_service_is_refused() {
-    let (sqs, url) = sqs(QueueSettings::default()).await;
-    let body = json!({ "QueueUrl": url, "MessageBody": "a" });
-
-    let scope = format!("local/20261123/{REGION}/ivs/aws4_request");
-    let (status, code, _) = signed(&sqs, "SendMessage", body, &scope).await;
-
-    assert_eq!((status, &code[..]), (403, "SignatureDoesNotMatch"));
 }
 
 #[tokio::test(start_paused = true)]
