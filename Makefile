@@ -66,13 +66,12 @@ bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table i
 	@cargo bench --quiet --locked --package ivs-attendance-measure --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
 	@$(VENV)/bin/python bench/parquet.py .local/parquet/lines
 
-costs: ## What the stack costs a month, measured on the local stack and written into docs/costs.md: some 8 minutes
+costs: ## What exports and sweeps take, measured on the local stack: the rows of docs/costs.md, in some 8 minutes
 	@cargo build --workspace --locked
 	@$(MEASURE) costs target/debug/ivs-attendance .local/costs
 
-bill: ## Only the arithmetic of docs/costs.md, after a change of its prices, its numbers or the template
-	@cargo build --package ivs-attendance-measure --locked
-	@$(MEASURE) bill
+bill: ## The bill of docs/costs.md, after a change of its prices, its numbers or its formula
+	@python3 bench/costs.py bill
 
 soak: ## Everything fails at random, and nothing may be lost: SEED=, SESSIONS=, MINUTES= (of faults)
 	@cargo build --workspace --locked

@@ -1,11 +1,15 @@
 //! The sessions that the files in `events/` speak of, and the payloads that name a session.
 
+use std::io;
 use std::time::SystemTime;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use crate::folder::at;
+use crate::ivs::Ivs;
 use crate::ivs::world::{Participant, Session, World, timestamp};
+use crate::s3::S3;
 
 /// A stage, and a session of it: those of `events/participant-unpublished.json`.
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
@@ -96,6 +100,27 @@ pub fn live() -> Session {
         end_time: None,
         ..ended(2, 0)
     }
+}
+
+/// Puts a session of two that ended ten hours ago, and an object that makes a sweep leave it alone. The object is a
+/// placeholder, since sweeps look only at keys and times.
+///
+/// # Errors
+/// When the object cannot be written.
+pub fn put_confirmed(ivs: &Ivs, s3: &S3, stage_arn: &str, session_id: &str) -> io::Result<()> {
+    let session = ended(2, 600);
+    let stage_id = stage_arn.rsplit('/').next().unwrap_or_default();
+    let day = session.start_time.map(|start| start.date_naive());
+    let day = day.unwrap_or_default();
+    let path = s3.path(&format!(
+        "participants/dt={day}/{stage_id}_{session_id}.parquet"
+    ));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(at(folder))?;
+    }
+    std::fs::write(&path, "confirmed").map_err(at(&path))?;
+    ivs.world().put(stage_arn, session_id, session);
+    Ok(())
 }
 
 /// A request by hand.

@@ -20,7 +20,9 @@ use ivs_attendance_local::ivs::Ivs;
 use ivs_attendance_local::ivs::quota::Quota;
 use ivs_attendance_local::lambda::variables;
 use ivs_attendance_local::s3::S3;
-use ivs_attendance_local::scene::{STAGE_ARN, ended, hint, message, now, request};
+use ivs_attendance_local::scene::{
+    self, STAGE_ARN, ended, hint, message, now, put_confirmed, request,
+};
 use ivs_attendance_local::sqs::Sqs;
 use ivs_attendance_local::sqs::queues::QueueSettings;
 use ivs_attendance_local::{BUCKET, REGION};
@@ -51,10 +53,10 @@ const RATE_PARTICIPANTS: usize = 5_000;
 
 /// Where the handlers are: the function, the folder with `empty` and `floor`, and what runs the one in Python.
 #[derive(Clone, Copy, Debug)]
-pub struct Handlers<'a> {
-    pub function: &'a Path,
-    pub others: &'a Path,
-    pub python: &'a Path,
+pub(crate) struct Handlers<'a> {
+    pub(crate) function: &'a Path,
+    pub(crate) others: &'a Path,
+    pub(crate) python: &'a Path,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,7 +263,7 @@ impl std::fmt::Display for Row {
 ///
 /// # Errors
 /// When a server or a handler fails.
-pub async fn bench(
+pub(crate) async fn bench(
     handlers: Handlers<'_>,
     folder: &Path,
     document: &Path,
@@ -433,16 +435,12 @@ async fn sweeps(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<d
     let mut row = Row::new(&what, Handler::Function);
     let services = Services::start(folder).await?;
     for stage in 0..SWEPT_STAGES {
-        let (stage_id, session_id) = (format!("stage{stage:07}"), "st-0000000000001");
-        let session = ended(2, 600);
-        let start = session.start_time.ok_or("a session that started")?;
-        let day = start.date_naive();
-        let key = format!("participants/dt={day}/{stage_id}_{session_id}.parquet");
-        let path = services.s3.path(&key);
-        fs::create_dir_all(path.parent().ok_or("a key with a folder")?)?;
-        fs::write(path, "confirmed")?;
-        let arn = format!("arn:aws:ivs:us-west-2:123456789012:stage/{stage_id}");
-        services.ivs.world().put(&arn, session_id, session);
+        put_confirmed(
+            &services.ivs,
+            &services.s3,
+            &scene::stage(stage),
+            "st-0000000000001",
+        )?;
     }
     for _ in 0..OTHER_RUNS {
         let mut process = handlers.start(Handler::Function, &services, &[]).await?;
@@ -562,7 +560,10 @@ async fn at_rate(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<
 ///
 /// # Errors
 /// When valgrind is missing, or a handler fails.
-pub async fn instructions(handlers: Handlers<'_>, folder: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn instructions(
+    handlers: Handlers<'_>,
+    folder: &Path,
+) -> Result<(), Box<dyn Error>> {
     println!(
         "| handler | start, million instructions | 10,000 participants, million |\n|---|---|---|"
     );

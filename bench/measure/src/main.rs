@@ -1,14 +1,20 @@
-//! The commands that measure: `make bench`, `bench-instructions`, `bench-memory`, `bench-quota`, `costs` and `bill`.
+//! The commands that measure: `make bench`, `bench-instructions`, `bench-memory`, `bench-quota` and `costs`.
+
+mod bench;
+mod costs;
+mod measured;
+mod memory;
+mod quota;
 
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::bench::Handlers;
+use crate::costs::costs;
+use crate::memory::memory;
+use crate::quota::quota;
 use ivs_attendance_local::command::{built, exit_code, within};
-use ivs_attendance_measure::bench::{self, Handlers};
-use ivs_attendance_measure::costs::{costs, write_bill};
-use ivs_attendance_measure::memory::memory;
-use ivs_attendance_measure::quota::quota;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -46,11 +52,10 @@ async fn command(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
             let bootstrap = built(bootstrap)?;
             within(folder, async |folder| costs(bootstrap, folder).await).await
         }
-        ["bill"] => write_bill(),
         _ => Err(
             "usage: ivs-attendance-measure bench BOOTSTRAP HANDLERS PYTHON DOCUMENT FOLDER | \
              bench-instructions BOOTSTRAP HANDLERS FOLDER | bench-memory BOOTSTRAP FOLDER | \
-             bench-quota BOOTSTRAP FOLDER | costs BOOTSTRAP FOLDER | bill"
+             bench-quota BOOTSTRAP FOLDER | costs BOOTSTRAP FOLDER"
                 .into(),
         ),
     }

@@ -31,7 +31,7 @@ const SESSION: &str = "st-0000000000001";
 ///
 /// # Errors
 /// When a server or the function fails, or the limits cannot be set.
-pub async fn memory(function: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn memory(function: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     println!(
         "| MB | start, ms | a session of 100, first event, ms | of 1,000, s | of 10,000, s | a sweep of {SWEPT_STAGES} stages, s | \
          {MOST} at full pace: first look, s | second look, s | peak MB | US$ for 1,000 exports of 1,000 |"

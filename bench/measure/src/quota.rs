@@ -18,7 +18,7 @@ const RUNS: usize = 10;
 ///
 /// # Errors
 /// When the stack cannot be started, or an export fails.
-pub async fn quota(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn quota(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     large_session(bootstrap, folder).await?;
     beside_a_customer(bootstrap, folder).await?;
     too_fast(bootstrap, folder).await
