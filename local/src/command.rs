@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use crate::folder::Folder;
 
 /// The process's exit code. A failure is printed in one line.
-#[must_use]
 pub fn exit_code(result: Result<(), Box<dyn Error>>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -19,9 +18,6 @@ pub fn exit_code(result: Result<(), Box<dyn Error>>) -> ExitCode {
 }
 
 /// Works in a folder that is empty and nobody else's. A failure says where its files are, the logs among them.
-///
-/// # Errors
-/// When the folder cannot be used, or the work fails.
 pub async fn within(
     folder: &str,
     work: impl AsyncFnOnce(&Path) -> Result<(), Box<dyn Error>>,
@@ -34,9 +30,6 @@ pub async fn within(
 }
 
 /// The function's binary, which must be there: the services would wait for it for long.
-///
-/// # Errors
-/// When it is not there.
 pub fn built(function: &str) -> Result<&Path, String> {
     let path = Path::new(function);
     if path.is_file() {

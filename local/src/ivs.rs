@@ -51,9 +51,6 @@ type Shared = Arc<Mutex<World>>;
 
 impl Ivs {
     /// Starts the emulator of `region` on a free port.
-    ///
-    /// # Errors
-    /// When no port can be had.
     pub async fn start(region: &str) -> io::Result<Self> {
         let shared: Shared = Arc::new(Mutex::new(World::new(region)));
         let app = Router::new()
@@ -65,7 +62,6 @@ impl Ivs {
         })
     }
 
-    #[must_use]
     pub fn url(&self) -> &str {
         self.server.url()
     }
@@ -76,9 +72,6 @@ impl Ivs {
     }
 
     /// Waits until an operation was called so often.
-    ///
-    /// # Panics
-    /// Never: the value holds what it waits for.
     pub async fn until_called(&self, operation: &str, times: usize) {
         let mut called = self.world().called.subscribe();
         while self.count(operation) < times {
@@ -87,7 +80,6 @@ impl Ivs {
     }
 
     /// How often an operation was called so far.
-    #[must_use]
     pub fn count(&self, operation: &str) -> usize {
         self.world()
             .calls

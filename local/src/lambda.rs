@@ -16,7 +16,6 @@ use crate::template::Template;
 use crate::{ACCESS_KEY, BUCKET, SECRET_KEY};
 
 /// The environment variables that point a function at these servers.
-#[must_use]
 pub fn variables(ivs: &Ivs, s3: &S3) -> HashMap<String, String> {
     let memory = Template::scaled(1).memory_megabytes().to_string();
     [

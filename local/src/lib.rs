@@ -6,6 +6,8 @@
 //! - The services: [`ivs`], [`s3`], [`sqs`] and [`lambda`], each on a [`server`]; [`faults`] makes them fail on request.
 //! - What they are set up with: [`template`] reads `template.yaml`, [`scene`] has the sessions of the examples and tests.
 //! - The commands: [`run`], [`serve`], [`soak`] and [`sample`], each in a [`folder`] that no other process uses.
+//!
+//! A method panics where only a mistake of its caller can be the cause, such as a queue that does not exist.
 
 pub mod command;
 pub mod faults;

@@ -54,9 +54,6 @@ pub struct S3Request {
 
 impl S3 {
     /// Starts the server on a free port, its buckets being folders of `root`.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or no port can be had.
     pub async fn start(root: &Path, bucket: &str) -> io::Result<Self> {
         let keys = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
         Self::start_with(root, bucket, Some(keys)).await
@@ -92,19 +89,16 @@ impl S3 {
         })
     }
 
-    #[must_use]
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
     /// Every request so far, in the order in which they were answered; one that gets no answer counts as it comes.
-    #[must_use]
     pub fn requests(&self) -> Vec<S3Request> {
         lock(&self.shared).requests.clone()
     }
 
     /// The PUTs without a condition. There should be none.
-    #[must_use]
     pub fn unconditional_puts(&self) -> Vec<S3Request> {
         let mut puts = self.requests();
         puts.retain(|request| {
@@ -131,10 +125,6 @@ impl S3 {
     }
 
     /// The keys in the bucket, sorted.
-    ///
-    /// # Panics
-    /// If the folder cannot be read.
-    #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let bucket = self.root.join(&self.bucket);
@@ -155,10 +145,6 @@ impl S3 {
     }
 
     /// An object's bytes.
-    ///
-    /// # Panics
-    /// If there is no such object.
-    #[must_use]
     pub fn read(&self, key: &str) -> Bytes {
         std::fs::read(self.path(key))
             .unwrap_or_else(|error| panic!("{key}: {error}"))
@@ -166,9 +152,6 @@ impl S3 {
     }
 
     /// Sets an object's LastModified.
-    ///
-    /// # Panics
-    /// If there is no such object.
     pub fn set_last_modified(&self, key: &str, time: SystemTime) {
         let file = std::fs::File::options().append(true).open(self.path(key));
         file.and_then(|file| file.set_modified(time))
@@ -176,10 +159,6 @@ impl S3 {
     }
 
     /// When an object was last written.
-    ///
-    /// # Panics
-    /// If there is no such object.
-    #[must_use]
     pub fn last_modified(&self, key: &str) -> SystemTime {
         let file = std::fs::metadata(self.path(key));
         file.and_then(|file| file.modified())
@@ -187,10 +166,6 @@ impl S3 {
     }
 
     /// An object's own metadata, as `s3s-fs` keeps them beside it.
-    ///
-    /// # Panics
-    /// If there is no such object.
-    #[must_use]
     pub fn metadata(&self, key: &str) -> serde_json::Value {
         let text =
             std::fs::read(self.metadata_path(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
@@ -200,9 +175,6 @@ impl S3 {
     }
 
     /// Sets one of an object's own metadata.
-    ///
-    /// # Panics
-    /// If there is no such object.
     pub fn set_metadata(&self, key: &str, name: &str, value: &str) {
         let path = self.metadata_path(key);
         let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{key}: {error}"));
@@ -222,7 +194,6 @@ impl S3 {
     }
 
     /// The file that holds an object.
-    #[must_use]
     pub fn path(&self, key: &str) -> PathBuf {
         self.root.join(&self.bucket).join(key)
     }

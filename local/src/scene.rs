@@ -41,7 +41,6 @@ pub fn set(world: &mut World, now: DateTime<Utc>) {
 
 /// So many participants, who joined one after the other, a second apart. The first of them published and was recorded;
 /// every fifth had a token without a user id.
-#[must_use]
 pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
     let participant = |number: usize| {
         let join = start + TimeDelta::milliseconds(i64::try_from(number).unwrap_or(0) * 1000 + 123);
@@ -65,13 +64,11 @@ pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
 }
 
 /// The time now, as the function's own clock has it.
-#[must_use]
 pub fn now() -> DateTime<Utc> {
     SystemTime::now().into()
 }
 
 /// A session of so many people that ended so many minutes ago, after half an hour.
-#[must_use]
 pub fn ended(people: usize, minutes_ago: i64) -> Session {
     let end = now() - TimeDelta::minutes(minutes_ago);
     let start = end - TimeDelta::minutes(30);
@@ -83,18 +80,15 @@ pub fn ended(people: usize, minutes_ago: i64) -> Session {
 }
 
 /// The ARN of a stage by its number, and the id of a session.
-#[must_use]
 pub fn stage(number: usize) -> String {
     format!("{STAGE}stage{number:05}")
 }
 
-#[must_use]
 pub fn session(number: usize) -> String {
     format!("st-{number:013}")
 }
 
 /// A session of two people that has not ended.
-#[must_use]
 pub fn live() -> Session {
     Session {
         end_time: None,
@@ -104,9 +98,6 @@ pub fn live() -> Session {
 
 /// Puts a session of two that ended ten hours ago, and an object that makes a sweep leave it alone. The object is a
 /// placeholder, since sweeps look only at keys and times.
-///
-/// # Errors
-/// When the object cannot be written.
 pub fn put_confirmed(ivs: &Ivs, s3: &S3, stage_arn: &str, session_id: &str) -> io::Result<()> {
     let session = ended(2, 600);
     let stage_id = stage_arn.rsplit('/').next().unwrap_or_default();
@@ -124,16 +115,11 @@ pub fn put_confirmed(ivs: &Ivs, s3: &S3, stage_arn: &str, session_id: &str) -> i
 }
 
 /// A request by hand.
-#[must_use]
 pub fn request(stage_arn: &str, session_id: &str) -> Value {
     json!({ "stage_arn": stage_arn, "session_id": session_id })
 }
 
 /// The event of a file in `events/`.
-///
-/// # Panics
-/// If there is no such file, or it is not JSON.
-#[must_use]
 pub fn event(name: &str) -> Value {
     let path = format!("events/{name}.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -141,7 +127,6 @@ pub fn event(name: &str) -> Value {
 }
 
 /// An event that names a session, sent at `time`.
-#[must_use]
 pub fn hint(stage_arn: &str, session_id: &str, time: DateTime<Utc>) -> Value {
     let mut event = event("participant-unpublished");
     event["resources"] = json!([stage_arn]);
@@ -151,7 +136,6 @@ pub fn hint(stage_arn: &str, session_id: &str, time: DateTime<Utc>) -> Value {
 }
 
 /// A message of an SQS batch.
-#[must_use]
 pub fn message(id: &str, body: &Value) -> Value {
     json!({ "messageId": id, "eventSource": "aws:sqs", "body": body.to_string() })
 }

@@ -28,9 +28,6 @@ pub struct Server {
 
 impl Server {
     /// Serves `app` on a free port.
-    ///
-    /// # Errors
-    /// When no port can be had.
     pub async fn start(app: Router) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| {
             let said = format!("no free port of 127.0.0.1 can be had: {error}");
@@ -43,7 +40,6 @@ impl Server {
         })
     }
 
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -74,7 +74,6 @@ pub struct Report {
 }
 
 impl Report {
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         self.verdict.is_clean() && self.unfinished.is_none()
     }

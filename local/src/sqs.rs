@@ -25,9 +25,6 @@ pub struct Sqs {
 
 impl Sqs {
     /// Starts the emulator on a free port, without queues.
-    ///
-    /// # Errors
-    /// When no port can be had.
     pub async fn start() -> io::Result<Self> {
         let queues = Queues::new();
         let wire = Arc::new(Wire::new(queues.clone()));
@@ -43,15 +40,11 @@ impl Sqs {
         })
     }
 
-    #[must_use]
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
-    /// Creates a queue and returns its URL.
-    ///
-    /// # Panics
-    /// If SQS would refuse it, or one of that name is there; its dead-letter queue must be created first.
+    /// Creates a queue and returns its URL. Its dead-letter queue must be created first.
     pub fn create(&self, name: &str, settings: QueueSettings) -> String {
         self.queues
             .change(|world, _| world.create(name, settings.clone()));
@@ -59,25 +52,16 @@ impl Sqs {
     }
 
     /// Sends a message to a standard queue as EventBridge would: with the queue's delay.
-    ///
-    /// # Panics
-    /// If there is no such queue, or it is a FIFO queue.
     pub fn send(&self, name: &str, body: &str) {
         self.put(name, body, None, None);
     }
 
     /// Sends a message to a group of a FIFO queue as EventBridge's scheduler would: deduplicated by its content.
-    ///
-    /// # Panics
-    /// If there is no such queue, or it is no FIFO queue.
     pub fn send_to_group(&self, name: &str, group: &str, body: &str) {
         self.put(name, body, Some(group.to_owned()), None);
     }
 
     /// Sends a message to a group of a FIFO queue with a deduplication id that no other message has.
-    ///
-    /// # Panics
-    /// As [`Sqs::send_to_group`].
     pub fn send_once(&self, name: &str, group: &str, body: &str) {
         let id = format!("{:x}", fastrand::u128(..));
         self.put(name, body, Some(group.to_owned()), Some(id));
@@ -103,28 +87,21 @@ impl Sqs {
     }
 
     /// How many messages lie in a queue right now, without lag.
-    ///
-    /// # Panics
-    /// If there is no such queue, as all that follows.
-    #[must_use]
     pub fn depth(&self, name: &str) -> Depth {
         self.queues.look(|world, now| world.depth(name, now))
     }
 
     /// How many messages lie in a queue as SQS tells it, with lag.
-    #[must_use]
     pub fn told_depth(&self, name: &str) -> Depth {
         self.queues.look(|world, now| world.told_depth(name, now))
     }
 
     /// The bodies of the messages in a queue, in whatever state, in the order of their arrival.
-    #[must_use]
     pub fn bodies(&self, name: &str) -> Vec<String> {
         self.queues.look(|world, now| world.bodies(name, now))
     }
 
     /// Receives up to `at_most` messages that are visible, as a person with the AWS CLI would.
-    #[must_use]
     pub fn receive(&self, name: &str, at_most: usize) -> Vec<Received> {
         self.queues
             .change(|world, now| world.receive(name, now, at_most, |_| true))
@@ -138,16 +115,12 @@ impl Sqs {
 
     /// Moves what is visible in the dead-letter queue `from` to `to`, as `StartMessageMoveTask` does, and returns how
     /// many messages that are. They are new messages: their receives start anew.
-    ///
-    /// # Panics
-    /// If `from` is no queue's dead-letter queue, or one of the two is not there.
     pub fn redrive(&self, from: &str, to: &str) -> usize {
         self.queues
             .change(|world, now| world.redrive(from, to, now))
     }
 
     /// Every request so far.
-    #[must_use]
     pub fn requests(&self) -> Vec<SqsRequest> {
         self.wire.requests()
     }

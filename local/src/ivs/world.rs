@@ -123,9 +123,6 @@ impl World {
     }
 
     /// The session, to be changed.
-    ///
-    /// # Panics
-    /// If there is none.
     pub fn session(&mut self, stage_arn: &str, session_id: &str) -> &mut Session {
         let name = (stage_arn.to_owned(), session_id.to_owned());
         self.sessions
@@ -179,7 +176,6 @@ pub(crate) fn sessions_of<'a>(
 }
 
 /// A time as the service writes it.
-#[must_use]
 pub fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -54,7 +54,6 @@ impl Default for CircleSettings {
 
 impl CircleSettings {
     /// With all times divided by `factor`.
-    #[must_use]
     pub fn at(factor: u32) -> Self {
         Self {
             factor,
@@ -63,7 +62,6 @@ impl CircleSettings {
     }
 
     /// With these variables.
-    #[must_use]
     pub fn with(mut self, variables: &[(&str, &str)]) -> Self {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         self.variables.extend(variables.iter().map(owned));
@@ -87,9 +85,6 @@ pub struct Circle {
 
 impl Circle {
     /// Starts everything in a folder of its own below `parent`, which goes with the value.
-    ///
-    /// # Errors
-    /// When a server cannot be started.
     pub async fn start(
         bootstrap: &Path,
         parent: &Path,
@@ -102,9 +97,6 @@ impl Circle {
     }
 
     /// Starts everything in a folder, which stays.
-    ///
-    /// # Errors
-    /// When a server cannot be started.
     pub async fn start_in(
         bootstrap: &Path,
         folder: &Path,
@@ -159,9 +151,6 @@ impl Circle {
     }
 
     /// Invokes the function directly, past the queues.
-    ///
-    /// # Errors
-    /// When its process died.
     pub async fn invoke(&self, payload: Value) -> Result<Answer, Died> {
         self.pool.invoke(payload, self.timeout).await
     }
@@ -195,9 +184,6 @@ impl Circle {
 
     /// Waits until both queues are empty, and the counts of the queue of work say so, as they do long before the next tick of a
     /// schedule.
-    ///
-    /// # Errors
-    /// As [`Circle::until_quiet`].
     pub async fn until_settled(&self, timeout: Duration) -> io::Result<()> {
         self.until_quiet(timeout).await?;
         while self.sqs.told_depth(WORK).all() > 0 {
@@ -207,7 +193,6 @@ impl Circle {
     }
 
     /// The log lines of all sweeps that came to an end, in no particular order.
-    #[must_use]
     pub fn swept(&self) -> Vec<Value> {
         self.pool
             .log_lines()

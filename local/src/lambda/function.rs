@@ -49,9 +49,6 @@ impl fmt::Display for Died {
 
 impl Function {
     /// Starts `bootstrap` with Lambda's own variables and `variables`; what it prints goes into `log`.
-    ///
-    /// # Errors
-    /// When the binary cannot be started or no port can be had.
     pub async fn start(
         bootstrap: &Path,
         variables: &HashMap<String, String>,
@@ -62,10 +59,7 @@ impl Function {
         Ok(Self { api, process, log })
     }
 
-    /// Invokes the function with Lambda's `timeout`, and waits for what comes back.
-    ///
-    /// # Panics
-    /// If nothing comes back within that time: the function must answer before its end.
+    /// Invokes the function with Lambda's `timeout`, within which it must answer.
     pub async fn invoke(&mut self, payload: Value, timeout: Duration) -> Answer {
         match self.try_invoke(payload, timeout).await {
             Ok(answer) => answer,
@@ -79,9 +73,6 @@ impl Function {
     ///
     /// # Errors
     /// If the process ended, by itself or because the time had run out. It is of no use any more.
-    ///
-    /// # Panics
-    /// If the answer or the error is not the JSON that Lambda asks for.
     pub async fn try_invoke(&mut self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
         let started_by = Instant::now() + timeout;
         while !matches!(self.said(started_by).await?, Said::Next) {}
@@ -131,19 +122,11 @@ impl Function {
     }
 
     /// What the function printed so far. It prints before it answers, so after an answer nothing is missing.
-    ///
-    /// # Panics
-    /// If the log cannot be read.
-    #[must_use]
     pub fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the function's log")
     }
 
     /// The log lines so far.
-    ///
-    /// # Panics
-    /// If a line is not JSON: the function logs nothing else.
-    #[must_use]
     pub fn log_lines(&self) -> Vec<Value> {
         let line =
             |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));

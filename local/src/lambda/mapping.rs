@@ -66,10 +66,6 @@ struct Log {
 
 impl Mapping {
     /// Starts delivering the messages of `queue` to `function`, which takes the payload.
-    ///
-    /// # Panics
-    /// If there is no such queue, or Lambda would refuse the settings.
-    #[must_use]
     pub fn start<F, R>(sqs: &Sqs, queue: &str, settings: MappingSettings, function: F) -> Self
     where
         F: Fn(Value) -> R + Send + Sync + 'static,
@@ -112,22 +108,17 @@ impl Mapping {
     }
 
     /// Every batch so far, those under way too.
-    #[must_use]
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.log.lock().clone()
     }
 
     /// Whether no batch is being filled or worked on. A batch counts from the moment in which its first message is in
     /// flight until its last one is deleted.
-    #[must_use]
     pub fn idle(&self) -> bool {
         *self.log.busy.borrow() == 0
     }
 
     /// Waits until it is idle.
-    ///
-    /// # Panics
-    /// Never: the value holds what it waits for.
     pub async fn until_idle(&self) {
         let mut busy = self.log.busy.subscribe();
         let idle = busy.wait_for(|&busy| busy == 0).await;

@@ -44,7 +44,6 @@ struct State {
 impl Pool {
     /// A pool of at most `most` processes of `bootstrap`, none of which is started yet. Each prints into a file of its
     /// own in `folder`, which must be there.
-    #[must_use]
     pub fn new(
         bootstrap: PathBuf,
         variables: HashMap<String, String>,
@@ -67,9 +66,6 @@ impl Pool {
     ///
     /// # Errors
     /// If the process died: by itself, by [`Pool::kill_one`], or because the time had run out.
-    ///
-    /// # Panics
-    /// If a process cannot be started.
     pub async fn invoke(&self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
         let _turn = self.free.acquire().await.expect("it is never closed");
         let (deployment, mut function) = self.function().await;
@@ -129,9 +125,6 @@ impl Pool {
     }
 
     /// Waits until the invocation of this number has begun; the first is 1.
-    ///
-    /// # Panics
-    /// Never: the value holds what it waits for.
     pub async fn until_begun(&self, number: usize) {
         let mut begun = self.begun.subscribe();
         begun
@@ -141,33 +134,23 @@ impl Pool {
     }
 
     /// How many processes are at work.
-    #[must_use]
     pub fn busy(&self) -> usize {
         self.lock().busy.len()
     }
 
     /// How many processes were started so far.
-    #[must_use]
     pub fn started(&self) -> usize {
         self.lock().logs.len()
     }
 
     /// What all processes printed so far, the dead ones too, one after the other.
-    ///
-    /// # Panics
-    /// If a log cannot be read.
-    #[must_use]
     pub fn printed(&self) -> String {
         let logs = self.lock().logs.clone();
         let read = |log| std::fs::read_to_string(log).expect("a log of the function");
         logs.iter().map(read).collect()
     }
 
-    /// The log lines of all processes, the dead ones too.
-    ///
-    /// # Panics
-    /// If a line is not JSON, except for the last one of a process, which its death may have cut off.
-    #[must_use]
+    /// The log lines of all processes, the dead ones too. A line that its process's death cut off is left out.
     pub fn log_lines(&self) -> Vec<Value> {
         let logs = self.lock().logs.clone();
         let mut lines = Vec::new();

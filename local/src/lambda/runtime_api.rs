@@ -61,9 +61,6 @@ struct Shared {
 
 impl RuntimeApi {
     /// Starts the API on a free port.
-    ///
-    /// # Errors
-    /// When no port can be had.
     pub async fn start() -> io::Result<Self> {
         let (events, to_give) = mpsc::unbounded_channel();
         let (says, said) = mpsc::unbounded_channel();
@@ -86,9 +83,6 @@ impl RuntimeApi {
 
     /// Starts a command as Lambda would, with Lambda's own variables and `variables`; what it prints goes into `log`. It is
     /// killed when the value is dropped.
-    ///
-    /// # Errors
-    /// When it cannot be started, or the log cannot be written.
     pub fn spawn(
         &self,
         command: &[&Path],

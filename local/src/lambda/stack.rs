@@ -22,9 +22,6 @@ pub struct Stack {
 impl Stack {
     /// Starts everything, with the function's files in `folder`. `settings` are added to the function's usual variables,
     /// or replace them.
-    ///
-    /// # Errors
-    /// When a server or the binary cannot be started.
     pub async fn start(
         bootstrap: &Path,
         folder: &Path,
@@ -44,9 +41,6 @@ impl Stack {
     }
 
     /// Starts everything in a new folder below `parent`, which is removed when the second value is dropped.
-    ///
-    /// # Errors
-    /// As [`Stack::start`].
     pub async fn temporary(
         bootstrap: &Path,
         parent: &Path,

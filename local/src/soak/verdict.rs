@@ -87,7 +87,6 @@ impl Verdict {
     }
 
     /// Whether there is nothing to be seen.
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }

@@ -64,7 +64,6 @@ pub struct Depth {
 
 impl Depth {
     /// Messages in any state.
-    #[must_use]
     pub fn all(self) -> usize {
         self.visible + self.delayed + self.in_flight
     }
@@ -234,9 +233,6 @@ impl fmt::Display for Queues {
 
 impl World {
     /// Adds a queue.
-    ///
-    /// # Panics
-    /// If SQS would refuse it.
     pub(crate) fn create(&mut self, name: &str, settings: QueueSettings) {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         let stem = name.strip_suffix(".fifo").unwrap_or(name);
