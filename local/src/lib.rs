@@ -24,9 +24,6 @@ pub mod soak;
 pub mod sqs;
 pub mod template;
 
-#[cfg(test)]
-mod client;
-
 use std::time::Duration;
 
 /// The region and the account of all services.

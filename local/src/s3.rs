@@ -59,6 +59,11 @@ impl S3 {
         Self::start_with(root, bucket, Some(keys)).await
     }
 
+    /// As [`S3::start`], for requests without a signature.
+    pub async fn start_unsigned(root: &Path, bucket: &str) -> io::Result<Self> {
+        Self::start_with(root, bucket, None).await
+    }
+
     async fn start_with(root: &Path, bucket: &str, keys: Option<SimpleAuth>) -> io::Result<Self> {
         let folder = root.join(bucket);
         std::fs::create_dir_all(&folder).map_err(at(&folder))?;
@@ -360,6 +365,3 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

@@ -117,7 +117,7 @@ impl Function {
     }
 
     /// Whether the process still runs.
-    pub(crate) fn lives(&mut self) -> bool {
+    pub fn lives(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
 

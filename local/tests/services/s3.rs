@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use ivs_attendance_local::faults::{S3Kind, When};
+use ivs_attendance_local::s3::{S3, S3Request};
 use tempfile::TempDir;
 
-use super::*;
 use crate::client::{self, End, Seen};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -13,7 +14,7 @@ const KEY: &str = "dt=2026-11-23/one.parquet";
 
 async fn bucket() -> (S3, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
-    let s3 = S3::start_with(folder.path(), "lake", None).await;
+    let s3 = S3::start_unsigned(folder.path(), "lake").await;
     (s3.expect("a free port"), folder)
 }
 

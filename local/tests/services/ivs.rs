@@ -1,20 +1,28 @@
 //! What the emulator sends, byte for byte where that is the point.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use ivs_attendance_local::faults::{Fault, Kind, When};
+use ivs_attendance_local::ivs::Ivs;
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::Session;
+use ivs_attendance_local::scene::audience;
+use serde_json::{Value, json};
 
-use super::*;
 use crate::client::{self, End, Seen};
-use crate::faults::{Fault, When};
-use crate::ivs::quota::Quota;
-use crate::scene::audience;
 
 const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
 const SESSION: &str = "st-1CVugbu2cf2n8";
 const PATIENCE: Duration = Duration::from_secs(5);
 const LISTS: [&str; 3] = ["ListParticipants", "ListStages", "ListStageSessions"];
+const OPERATIONS: [&str; 4] = [
+    "GetStageSession",
+    "ListParticipants",
+    "ListStages",
+    "ListStageSessions",
+];
 
 fn time(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
