@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -18,10 +20,10 @@ use ivs_attendance_local::scene::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BOOTSTRAP: &str = env!("CARGO_BIN_EXE_ivs-attendance");
+use crate::harness::{BOOTSTRAP, FOLDER};
 
 async fn stack(settings: &[(&str, &str)]) -> (Stack, TempDir) {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let parent = Path::new(FOLDER);
     Stack::temporary(Path::new(BOOTSTRAP), parent, settings)
         .await
         .unwrap()

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod harness;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{SESSION_ID, STAGE_ARN, ended, now, request};
 use tempfile::TempDir;
 
+use crate::harness::{BOOTSTRAP, FOLDER};
+
 const PEOPLE: usize = 250;
 
 /// A stack that is quick, with one ended session of three pages.
@@ -27,8 +31,8 @@ async fn stack() -> (Stack, TempDir) {
 }
 
 async fn stack_at(calls_per_second: &str) -> (Stack, TempDir) {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let bootstrap = Path::new(env!("CARGO_BIN_EXE_ivs-attendance"));
+    let parent = Path::new(FOLDER);
+    let bootstrap = Path::new(BOOTSTRAP);
     let settings = [("CALLS_PER_SECOND", calls_per_second)];
     let (stack, folder) = Stack::temporary(bootstrap, parent, &settings)
         .await

@@ -1379,9 +1379,9 @@ fn no_file_imports_in_a_circle() {
         while let Some(leaf) = imports.iter().find(|(_, imports)| imports.is_empty()) {
             let leaf = leaf.0.clone();
             imports.remove(&leaf);
-            imports.values_mut().for_each(|imports| {
+            for imports in imports.values_mut() {
                 imports.remove(&leaf);
-            });
+            }
         }
         assert!(
             imports.is_empty(),

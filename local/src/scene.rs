@@ -1,7 +1,7 @@
 //! The sessions that the files in `events/` speak of, and the payloads that name a session.
 
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -14,6 +14,15 @@ use crate::s3::S3;
 /// A stage, and a session of it: those of `events/participant-unpublished.json`.
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
 pub const SESSION_ID: &str = "st-1CVugbu2cf2n8";
+
+/// Settings by which the function hardly waits for its rate limiters.
+pub const QUICK: [(&str, &str); 2] = [
+    ("CALLS_PER_SECOND", "1000"),
+    ("SWEEP_CALLS_PER_SECOND", "1000"),
+];
+
+/// How long a test waits for what should have come by then.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/";
 

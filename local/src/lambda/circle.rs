@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::ivs::Ivs;
+use crate::ivs::quota::Quota;
 use crate::lambda::function::{Answer, Died};
 use crate::lambda::mapping::Mapping;
 use crate::lambda::pool::Pool;
@@ -93,6 +94,20 @@ impl Circle {
         let own = tempfile::tempdir_in(parent)?;
         let mut circle = Self::start_in(bootstrap, own.path(), settings).await?;
         circle.own = Some(own);
+        Ok(circle)
+    }
+
+    /// As [`Circle::start`], with the quota of IVS off.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn without_quota(
+        bootstrap: impl AsRef<Path>,
+        parent: impl AsRef<Path>,
+        settings: CircleSettings,
+    ) -> io::Result<Self> {
+        let circle = Self::start(bootstrap.as_ref(), parent.as_ref(), settings).await?;
+        circle.ivs.world().quota = Quota::Off;
         Ok(circle)
     }
 
