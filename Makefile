@@ -20,6 +20,7 @@ cargo build --release --locked --bin ivs-attendance
 cargo build --release --locked --package ivs-attendance-bench
 cargo build --workspace --locked
 endef
+MEASURE := target/debug/ivs-attendance-measure
 
 # What the operator's commands work on.
 STACK ?= ivs-attendance
@@ -43,35 +44,34 @@ serve: $(TOOLS) ## The local stack, kept up for events by hand
 
 bench: $(BENCH_PYTHON)/installed ## What the function costs, beside the least possible and beside Python: docs/performance.md, in ten minutes
 	@$(BENCH_BUILD)
-	@target/debug/ivs-attendance-local bench target/release/ivs-attendance target/release \
+	@$(MEASURE) bench target/release/ivs-attendance target/release \
 	  $(BENCH_PYTHON)/bin/python3 docs/performance.md .local/bench
 
 bench-instructions: ## The same in instructions, which repeat: before and after a change; needs valgrind
 	@$(BENCH_BUILD)
-	@target/debug/ivs-attendance-local bench-instructions target/release/ivs-attendance target/release .local/bench
+	@$(MEASURE) bench-instructions target/release/ivs-attendance target/release .local/bench
 
 bench-memory: ## What the function takes and costs with 128 to 1,024 MB: a table in docs/settings.md; needs root, for cgroups
 	@cargo build --release --locked --package ivs-attendance
-	@cargo build --package ivs-attendance-local --locked
-	@target/debug/ivs-attendance-local bench-memory target/release/ivs-attendance .local/bench
+	@cargo build --package ivs-attendance-measure --locked
+	@$(MEASURE) bench-memory target/release/ivs-attendance .local/bench
 
 bench-quota: ## What the quota of IVS costs, measured, some 5 minutes: a table in docs/survival.md
 	@cargo build --workspace --locked
 	@# Its client is the SDK's, which would ask a proxy.
-	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 target/debug/ivs-attendance-local bench-quota target/debug/ivs-attendance .local/bench
+	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 $(MEASURE) bench-quota target/debug/ivs-attendance .local/bench
 
 bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table in docs/settings.md
 	@mkdir -p .local/parquet
-	@cargo bench --quiet --locked --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
-	@$(VENV)/bin/python benches/parquet.py .local/parquet/lines
+	@cargo bench --quiet --locked --package ivs-attendance-measure --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
+	@$(VENV)/bin/python bench/parquet.py .local/parquet/lines
 
-costs: ## What the stack costs a month, measured on the local stack and written into docs/costs.md: some 8 minutes
+costs: ## What exports and sweeps take, measured on the local stack: the rows of docs/costs.md, in some 8 minutes
 	@cargo build --workspace --locked
-	@target/debug/ivs-attendance-local costs target/debug/ivs-attendance .local/costs
+	@$(MEASURE) costs target/debug/ivs-attendance .local/costs
 
-bill: ## Only the arithmetic of docs/costs.md, after a change of its prices, its numbers or the template
-	@cargo build --package ivs-attendance-local --locked
-	@target/debug/ivs-attendance-local bill
+bill: ## The bill of docs/costs.md, after a change of its prices, its numbers or its formula
+	@python3 bench/costs.py bill
 
 soak: ## Everything fails at random, and nothing may be lost: SEED=, SESSIONS=, MINUTES= (of faults)
 	@cargo build --workspace --locked

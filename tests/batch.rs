@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
+
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -10,40 +12,39 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use ivs_attendance_local::circle::{Circle, CircleSettings, DEAD, WORK};
-use ivs_attendance_local::ivs::{Kind, Quota, When, timestamp};
-use ivs_attendance_local::scene::{ended, hint, live, message, now, request, session, stage};
+use ivs_attendance_local::faults::{Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::timestamp;
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings, DEAD, WORK};
+use ivs_attendance_local::scene::{
+    PATIENCE, QUICK, ended, hint, live, message, now, request, session, stage,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const QUICK: [(&str, &str); 2] = [
-    ("CALLS_PER_SECOND", "1000"),
-    ("SWEEP_CALLS_PER_SECOND", "1000"),
-];
-const PATIENCE: Duration = Duration::from_mins(2);
+use crate::harness::{BOOTSTRAP, FOLDER};
+
 /// A session of this id makes a debug build panic.
 const PANICS: &str = "st-PanicsInDebug";
 
 async fn circle(settings: CircleSettings) -> Circle {
-    circle_of(Path::new(env!("CARGO_BIN_EXE_ivs-attendance")), settings).await
+    circle_of(Path::new(BOOTSTRAP), settings).await
 }
 
 async fn circle_of(bootstrap: &Path, settings: CircleSettings) -> Circle {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let circle = Circle::start(bootstrap, parent, settings).await.unwrap();
-    circle.ivs.world().quota = Quota::Off;
-    circle
+    let circle = Circle::without_quota(bootstrap, FOLDER, settings);
+    circle.await.unwrap()
 }
 
 /// The function with so much memory for data, and told so. Where the limit cannot be set, it does not start, and the test
 /// fails.
 fn limited(megabytes: usize) -> (PathBuf, TempDir) {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = tempfile::tempdir_in(FOLDER).unwrap();
     let bootstrap = folder.path().join("bootstrap");
     let script = format!(
         "#!/bin/sh\nulimit -d {} || exit 1\nexport AWS_LAMBDA_FUNCTION_MEMORY_SIZE={megabytes}\nexec '{}'\n",
         megabytes * 1024,
-        env!("CARGO_BIN_EXE_ivs-attendance")
+        BOOTSTRAP
     );
     std::fs::write(&bootstrap, script).unwrap();
     std::fs::set_permissions(&bootstrap, Permissions::from_mode(0o755)).unwrap();

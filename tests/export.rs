@@ -2,24 +2,28 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
-use ivs_attendance_local::ivs::{Participant, Quota, Session, timestamp};
+use ivs_attendance_local::REGION;
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::{Participant, Session, timestamp};
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{
     self, SESSION_ID as SESSION, STAGE_ARN as STAGE, ended, event, hint, message, now,
 };
-use ivs_attendance_local::{REGION, Stack};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BOOTSTRAP: &str = env!("CARGO_BIN_EXE_ivs-attendance");
+use crate::harness::{BOOTSTRAP, FOLDER};
 
 async fn stack(settings: &[(&str, &str)]) -> (Stack, TempDir) {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let parent = Path::new(FOLDER);
     Stack::temporary(Path::new(BOOTSTRAP), parent, settings)
         .await
         .unwrap()

@@ -8,16 +8,20 @@
     reason = "a test fails by panicking"
 )]
 
+mod harness;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use ivs_attendance_local::Stack;
-use ivs_attendance_local::function::Answer;
-use ivs_attendance_local::ivs::{Kind, Quota, When};
-use ivs_attendance_local::s3::S3Kind;
+use ivs_attendance_local::faults::{Kind, S3Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::lambda::function::Answer;
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{SESSION_ID, STAGE_ARN, ended, now, request};
 use tempfile::TempDir;
+
+use crate::harness::{BOOTSTRAP, FOLDER};
 
 const PEOPLE: usize = 250;
 
@@ -27,8 +31,8 @@ async fn stack() -> (Stack, TempDir) {
 }
 
 async fn stack_at(calls_per_second: &str) -> (Stack, TempDir) {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let bootstrap = Path::new(env!("CARGO_BIN_EXE_ivs-attendance"));
+    let parent = Path::new(FOLDER);
+    let bootstrap = Path::new(BOOTSTRAP);
     let settings = [("CALLS_PER_SECOND", calls_per_second)];
     let (stack, folder) = Stack::temporary(bootstrap, parent, &settings)
         .await

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod harness;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ivs_attendance_local::Stack;
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{SESSION_ID as SESSION, STAGE_ARN as STAGE, ended, request};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -18,7 +20,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-const BOOTSTRAP: &str = env!("CARGO_BIN_EXE_ivs-attendance");
+use crate::harness::{BOOTSTRAP, FOLDER};
 
 fn root() -> CertifiedIssuer<'static, KeyPair> {
     let mut parameters = CertificateParams::default();
@@ -56,7 +58,7 @@ async fn https(http: &str, root: &CertifiedIssuer<'static, KeyPair>) -> String {
 
 /// What becomes of a session when the server's root is the one that `variable` names, or another one.
 async fn export(variable: &str, trusted: bool) -> (Stack, Result<String, String>, TempDir) {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = tempfile::tempdir_in(FOLDER).unwrap();
     let (named, other) = (root(), root());
     let file = folder.path().join("root.pem");
     fs::write(&file, named.pem()).unwrap();
@@ -103,7 +105,7 @@ async fn a_foreign_root_is_not_trusted() {
 
 #[tokio::test]
 async fn a_bundle_that_is_none_is_named_before_the_first_event() {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let parent = Path::new(FOLDER);
     let broken = "-----BEGIN CERTIFICATE-----\nno base64!\n-----END CERTIFICATE-----\n";
     let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (name, content) in [

@@ -11,6 +11,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod harness;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -18,20 +20,23 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use ivs_attendance_local::circle::{Circle, CircleSettings};
-use ivs_attendance_local::ivs::{Kind, Quota, Session, When, timestamp};
-use ivs_attendance_local::s3::S3Kind;
+use ivs_attendance_local::REGION;
+use ivs_attendance_local::faults::{Kind, S3Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::{Session, timestamp};
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings};
+use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{
-    SESSION_ID, STAGE_ARN, ended, event, hint, message, now, request,
+    PATIENCE, QUICK, SESSION_ID, STAGE_ARN, ended, event, hint, message, now, request, session,
+    stage,
 };
-use ivs_attendance_local::sqs::Fault;
-use ivs_attendance_local::{REGION, Stack};
+use ivs_attendance_local::sqs::wire::Fault;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const BOOTSTRAP: &str = env!("CARGO_BIN_EXE_ivs-attendance");
+use crate::harness::{BOOTSTRAP, FOLDER};
+
 const PEOPLE: usize = 250;
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The filters, by their names in the template, of each kind of line.
 const EXPORTED: &[&str] = &[
@@ -274,7 +279,7 @@ async fn stack() -> (Stack, TempDir) {
 }
 
 async fn stack_with(variables: &[(&str, &str)]) -> (Stack, TempDir) {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let parent = Path::new(FOLDER);
     let settings = [&[("CALLS_PER_SECOND", "1000")], variables].concat();
     let (stack, folder) = Stack::temporary(Path::new(BOOTSTRAP), parent, &settings)
         .await
@@ -286,25 +291,10 @@ async fn stack_with(variables: &[(&str, &str)]) -> (Stack, TempDir) {
 }
 
 async fn circle() -> Circle {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let settings = CircleSettings::at(20).with(&[
-        ("CALLS_PER_SECOND", "1000"),
-        ("SWEEP_CALLS_PER_SECOND", "1000"),
-        ("QUEUE_AT_MOST", "20"),
-    ]);
-    let circle = Circle::start(Path::new(BOOTSTRAP), parent, settings)
-        .await
-        .unwrap();
-    circle.ivs.world().quota = Quota::Off;
-    circle
-}
-
-fn stage(number: usize) -> String {
-    format!("arn:aws:ivs:us-west-2:123456789012:stage/stage{number:05}")
-}
-
-fn session(number: usize) -> String {
-    format!("st-{number:013}")
+    let settings = CircleSettings::at(20).with(&QUICK);
+    let settings = settings.with(&[("QUEUE_AT_MOST", "20")]);
+    let circle = Circle::without_quota(BOOTSTRAP, FOLDER, settings);
+    circle.await.unwrap()
 }
 
 fn live_for(hours: i64) -> Session {

@@ -16,7 +16,6 @@ use ivs_attendance::config::{Config, ConfigError};
 use ivs_attendance::event::{self, Payload, Work};
 use ivs_attendance::sweep::Sweep;
 use ivs_attendance::table::participants::PARTICIPANTS;
-use ivs_attendance_local::costs::{Page, bill};
 use serde_json::{Value, json};
 
 fn template() -> Value {
@@ -1235,27 +1234,33 @@ fn the_page_of_deployment_explains_every_parameter() {
     }
 }
 
+/// What `bench/costs.py` prints.
+fn costs(arguments: &[&str]) -> String {
+    let output = Command::new("python3")
+        .arg("bench/costs.py")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn the_bill_is_what_its_numbers_and_the_template_come_to() {
-    let template = std::fs::read_to_string("template.yaml").unwrap();
-    let page = Page::new(std::fs::read_to_string("docs/costs.md").unwrap());
-    let mut made = page.clone();
-    made.put_bill(&template).unwrap();
-    assert!(
-        made == page,
-        "docs/costs.md is out of date: run `make bill`"
-    );
-
-    let headline = bill::headline(&page.bills(&template).unwrap());
+    // It fails if docs/costs.md is out of date.
+    let headline = costs(&["check"]);
+    let headline = headline.trim();
     let readme = std::fs::read_to_string("README.md").unwrap();
     let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(readme.contains(&headline), "README says: {headline}");
+    assert!(readme.contains(headline), "README says: {headline}");
 }
 
 #[test]
 fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
-    let text = std::fs::read_to_string("template.yaml").unwrap();
-    let numbers = bill::of_template(&text).unwrap();
+    let account = json!({ "sessions": 1, "stages": 1, "participants": 1, "days_listed": 1 });
+    let evaluated = costs(&["evaluate", &account.to_string()]);
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
     let template = template();
     let resources = template["Resources"].as_object().unwrap();
     let of_type = |kind: &'static str| {
@@ -1294,7 +1299,120 @@ fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
         ("sweep_metrics", count(of_sweeps.count())),
         ("session_metrics", Some(6.0)),
     ] {
-        assert_eq!(numbers.get(name).copied(), number, "{name}");
+        assert_eq!(evaluated["names"][name].as_f64(), number, "{name}");
+    }
+}
+
+/// The crates' sources that are free of circles.
+const WITHOUT_CIRCLES: [&str; 3] = ["src", "local/src", "bench/measure/src"];
+
+/// The files below a folder, each with its code, without comments and unit tests, by its module's path: `ivs::world`; the
+/// crate's root is the empty path.
+fn codes(folder: &Path, module: &str, codes: &mut BTreeMap<String, String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let module = match name {
+            "lib" | "main" if module.is_empty() => String::new(),
+            name => format!("{module}::{name}")
+                .trim_start_matches(':')
+                .to_owned(),
+        };
+        if path.is_dir() {
+            self::codes(&path, &module, codes);
+        } else if name != "tests" && !(name == "main" && folder.join("lib.rs").exists()) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let is_code = |line: &&str| !line.trim_start().starts_with("//");
+            let code: Vec<_> = text.lines().filter(is_code).collect();
+            let code = code.join("\n");
+            let units = ["mod tests {", "pub(crate) mod tests {"];
+            let units = units.map(|tests| code.find(&format!("#[cfg(test)]\n{tests}")));
+            let end = units.into_iter().flatten().min().unwrap_or(code.len());
+            codes.insert(module, code[..end].to_owned());
+        }
+    }
+}
+
+/// The paths that a tree of imports names: of `a::{b, c::D}` they are `a::b` and `a::c::D`.
+fn leaves(tree: &str) -> Vec<String> {
+    let Some((prefix, inner)) = tree.split_once('{') else {
+        return vec![tree.trim().to_owned()];
+    };
+    let inner = inner.trim().trim_end_matches(',');
+    let inner = inner.strip_suffix('}').unwrap_or(inner);
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for character in inner.chars() {
+        match character {
+            ',' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        parts.last_mut().unwrap().push(character);
+    }
+    let leaf = |leaf: String| format!("{}{leaf}", prefix.trim());
+    let parts = parts.iter().filter(|part| !part.trim().is_empty());
+    parts.flat_map(|part| leaves(part)).map(leaf).collect()
+}
+
+/// The modules that a module's code imports from.
+fn imported(module: &str, code: &str, modules: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let statements = code.split("use ").skip(1);
+    let trees = statements.filter_map(|rest| rest.split(';').next());
+    let inline = code.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+        format!("crate::{}", &rest[..end.unwrap_or(rest.len())])
+    });
+    let inline = inline.filter(|path| !path.ends_with("::"));
+    let paths = trees.flat_map(leaves).chain(inline);
+    let file_of = |path: String| {
+        let mut at: Vec<&str> = module.split("::").filter(|name| !name.is_empty()).collect();
+        for (place, name) in path.split("::").enumerate() {
+            match name.trim() {
+                "crate" => at.clear(),
+                "super" => drop(at.pop()),
+                "self" => {}
+                // Another crate, if it is no child of this module.
+                name if place == 0 => {
+                    at.push(name);
+                    modules.get(&at.join("::"))?;
+                }
+                name => at.push(name),
+            }
+        }
+        while !modules.contains_key(&at.join("::")) {
+            at.pop()?;
+        }
+        Some(at.join("::")).filter(|file| file != module)
+    };
+    paths.filter_map(file_of).collect()
+}
+
+#[test]
+fn no_file_imports_in_a_circle() {
+    for folder in WITHOUT_CIRCLES {
+        let mut modules = BTreeMap::new();
+        codes(Path::new(folder), "", &mut modules);
+        let mut imports: BTreeMap<_, _> = modules
+            .iter()
+            .map(|(module, code)| (module.clone(), imported(module, code, &modules)))
+            .collect();
+        assert!(imports.values().any(|imports| !imports.is_empty()));
+        // What imports nothing is in no circle, nor is what then imports nothing any more.
+        while let Some(leaf) = imports.iter().find(|(_, imports)| imports.is_empty()) {
+            let leaf = leaf.0.clone();
+            imports.remove(&leaf);
+            for imports in imports.values_mut() {
+                imports.remove(&leaf);
+            }
+        }
+        assert!(
+            imports.is_empty(),
+            "{folder}, in or before a circle: {imports:?}"
+        );
     }
 }
 

@@ -1,15 +1,20 @@
 //! A short `make soak`: every fault at random, kills, lost and doubled events, and nothing lost. The seed is fixed; how
 //! the processes interleave is not.
 
+mod harness;
+
 use std::path::Path;
 use std::time::Duration;
 
-use ivs_attendance_local::soak::{Settings, run};
+use ivs_attendance_local::soak::run;
+use ivs_attendance_local::soak::settings::Settings;
+
+use crate::harness::{BOOTSTRAP, FOLDER};
 
 #[tokio::test]
 async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let bootstrap = Path::new(env!("CARGO_BIN_EXE_ivs-attendance"));
+    let parent = Path::new(FOLDER);
+    let bootstrap = Path::new(BOOTSTRAP);
     let settings = Settings {
         seed: 4,
         sessions: 60,

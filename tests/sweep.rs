@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod harness;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -14,26 +16,22 @@ use std::time::Duration;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use chrono::{DateTime, TimeDelta, Utc};
 use ivs_attendance::table::participants::PARTICIPANTS;
-use ivs_attendance_local::circle::{Circle, CircleSettings, DEAD, SWEEPS, WORK};
-use ivs_attendance_local::ivs::{Kind, Quota, Session, When, timestamp};
-use ivs_attendance_local::s3::S3Kind;
-use ivs_attendance_local::scene::{ended, hint, live, message, now, request, session, stage};
-use ivs_attendance_local::sqs::Fault;
+use ivs_attendance_local::faults::{Kind, S3Kind, When};
+use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::{Session, timestamp};
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings, DEAD, SWEEPS, WORK};
+use ivs_attendance_local::scene::{
+    PATIENCE, QUICK, ended, hint, live, message, now, request, session, stage,
+};
+use ivs_attendance_local::sqs::wire::Fault;
 use ivs_attendance_local::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
 use serde_json::{Value, json};
 
-const QUICK: [(&str, &str); 2] = [
-    ("CALLS_PER_SECOND", "1000"),
-    ("SWEEP_CALLS_PER_SECOND", "1000"),
-];
-const PATIENCE: Duration = Duration::from_mins(2);
+use crate::harness::{BOOTSTRAP, FOLDER};
 
 async fn circle(settings: CircleSettings) -> Circle {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let bootstrap = Path::new(env!("CARGO_BIN_EXE_ivs-attendance"));
-    let circle = Circle::start(bootstrap, parent, settings).await.unwrap();
-    circle.ivs.world().quota = Quota::Off;
-    circle
+    let circle = Circle::without_quota(BOOTSTRAP, FOLDER, settings);
+    circle.await.unwrap()
 }
 
 async fn quick(variables: &[(&str, &str)]) -> Circle {
@@ -1138,7 +1136,7 @@ async fn files_of_an_older_schema_are_rewritten_once_and_keep_their_rows() {
     let keys = circle.s3.keys();
 
     // As an older function wrote them: one column fewer, and one row of each that IVS does not list any more.
-    let older = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let older = tempfile::tempdir_in(FOLDER).unwrap();
     let python = Command::new(".venv/bin/python3")
         .args([
             "tests/drop_column.py".as_ref(),
@@ -1285,9 +1283,9 @@ async fn two_functions_that_see_different_people_lose_nobody() {
 #[tokio::test]
 async fn a_hundred_thousand_people_fit_into_128_megabytes_of_data() {
     // Where the limit cannot be set, the function does not start, and the test fails.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = tempfile::tempdir_in(FOLDER).unwrap();
     let limited = folder.path().join("bootstrap");
-    let bootstrap = env!("CARGO_BIN_EXE_ivs-attendance");
+    let bootstrap = BOOTSTRAP;
     let script = format!("#!/bin/sh\nulimit -d 131072 || exit 1\nexec '{bootstrap}'\n");
     std::fs::write(&limited, script).unwrap();
     std::fs::set_permissions(
@@ -1295,7 +1293,7 @@ async fn a_hundred_thousand_people_fit_into_128_megabytes_of_data() {
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
     )
     .unwrap();
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let parent = Path::new(FOLDER);
     let settings = CircleSettings::at(10)
         .with(&QUICK)
         .with(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")]);

@@ -24,7 +24,7 @@ impl Deref for Folder {
 }
 
 /// Puts a path in front of what the system says of it: `.map_err(at(path))`.
-pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

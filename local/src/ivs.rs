@@ -6,6 +6,12 @@
 //! the life of a token, a list of an unknown session), what it answers here is one possibility; nothing should depend
 //! on it.
 
+mod listing;
+pub mod quota;
+mod request;
+mod wire;
+pub mod world;
+
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -15,17 +21,17 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-pub use crate::faults::{Fault, Kind, When};
-use crate::listing::Item;
-use crate::quota::Used;
-use crate::request::{Refusal, invalid, members, name, not_found, refusal, stage_arn};
+use crate::faults::{Kind, due};
+use crate::ivs::listing::Item;
+use crate::ivs::quota::Used;
+use crate::ivs::request::{
+    Refusal, check_signature, invalid, members, name, not_found, refusal, stage_arn,
+};
+use crate::ivs::wire::{Answer, refused};
+use crate::ivs::world::{Call, Session, World, sessions_of, timestamp};
 use crate::server::Server;
-use crate::wire::Answer;
-pub use crate::world::{Call, Participant, Quota, Session, World};
-use crate::{faults, request, wire};
 
 /// The operations of the service that are emulated.
 const OPERATIONS: [&str; 4] = [
@@ -45,9 +51,6 @@ type Shared = Arc<Mutex<World>>;
 
 impl Ivs {
     /// Starts the emulator of `region` on a free port.
-    ///
-    /// # Errors
-    /// When no port can be had.
     pub async fn start(region: &str) -> io::Result<Self> {
         let shared: Shared = Arc::new(Mutex::new(World::new(region)));
         let app = Router::new()
@@ -59,7 +62,6 @@ impl Ivs {
         })
     }
 
-    #[must_use]
     pub fn url(&self) -> &str {
         self.server.url()
     }
@@ -70,9 +72,6 @@ impl Ivs {
     }
 
     /// Waits until an operation was called so often.
-    ///
-    /// # Panics
-    /// Never: the value holds what it waits for.
     pub async fn until_called(&self, operation: &str, times: usize) {
         let mut called = self.world().called.subscribe();
         while self.count(operation) < times {
@@ -81,7 +80,6 @@ impl Ivs {
     }
 
     /// How often an operation was called so far.
-    #[must_use]
     pub fn count(&self, operation: &str) -> usize {
         self.world()
             .calls
@@ -103,7 +101,7 @@ async fn answer(
     let (answer, faults) = {
         let mut world = lock(&shared);
         let world = &mut *world;
-        let faults = faults::due(&mut world.faults, &operation, &mut world.random);
+        let faults = due(&mut world.faults, &operation, &mut world.random);
         let result = world.answer(&method, &operation, &headers, &body, &faults);
         let answer = Answer::new(result, &faults);
         world.calls.push(Call {
@@ -136,9 +134,9 @@ impl World {
                 format!("{method} /{operation}"),
             ));
         }
-        request::check_signature(headers, &self.region)?;
+        check_signature(headers, &self.region)?;
         let later_page = body.get("nextToken").is_some();
-        let refused = |&kind: &Kind| wire::refused(kind, operation, later_page);
+        let refused = |&kind: &Kind| refused(kind, operation, later_page);
         if let Some(refusal) = faults.iter().find_map(refused) {
             return Err(refusal);
         }
@@ -204,15 +202,17 @@ impl World {
             return Err(not_found(&name));
         }
         let target = format!("{} {}", name.0, name.1);
-        let items = |world: &Self| {
+        let items = || {
             let now = Instant::now();
-            let participants = world.sessions[&name].participants.iter().enumerate();
+            let participants = self.sessions[&name].participants.iter().enumerate();
             participants
                 .filter(|(_, who)| who.listed_from.is_none_or(|from| from <= now))
                 .map(|(place, _)| Item::Participant(place))
                 .collect()
         };
-        let page = self.page("ListParticipants", target, body, faults, items)?;
+        let page = self
+            .listings
+            .page("ListParticipants", target, body, faults, items)?;
         let participants = &self.sessions[&name].participants;
         Ok(page.json("participants", |item| match item {
             Item::Participant(place) => participants.get(*place).map(|who| json!(who)),
@@ -222,8 +222,10 @@ impl World {
 
     fn list_stages(&mut self, body: &Value, faults: &[Kind]) -> Result<Value, Refusal> {
         members(body, &["maxResults", "nextToken"])?;
-        let items = |world: &Self| world.stages.iter().cloned().map(Item::Stage).collect();
-        let page = self.page("ListStages", String::new(), body, faults, items)?;
+        let items = || self.stages.iter().cloned().map(Item::Stage).collect();
+        let page = self
+            .listings
+            .page("ListStages", String::new(), body, faults, items)?;
         Ok(page.json("stages", |item| match item {
             Item::Stage(arn) => self.stage(arn),
             Item::Session(_) | Item::Participant(_) => None,
@@ -234,8 +236,7 @@ impl World {
     fn stage(&self, arn: &str) -> Option<Value> {
         let arn = self.stages.get(arn)?;
         let mut stage = json!({ "arn": arn, "name": "", "tags": {} });
-        let live = self
-            .sessions_of(arn)
+        let live = sessions_of(&self.sessions, arn)
             .filter(|(name, _)| self.end_time(name).is_none())
             .max_by_key(|(_, session)| session.start_time);
         if let Some((name, _)) = live {
@@ -258,13 +259,14 @@ impl World {
                 "the account is being verified".to_owned(),
             ));
         }
-        let items = |world: &Self| {
-            let sessions = world.sessions_of(&stage_arn);
-            sessions
+        let items = || {
+            sessions_of(&self.sessions, &stage_arn)
                 .map(|(name, _)| Item::Session(name.1.clone()))
                 .collect()
         };
-        let page = self.page("ListStageSessions", stage_arn.clone(), body, faults, items)?;
+        let page =
+            self.listings
+                .page("ListStageSessions", stage_arn.clone(), body, faults, items)?;
         Ok(page.json("stageSessions", |item| match item {
             Item::Session(id) => {
                 let name = (stage_arn.clone(), id.clone());
@@ -279,15 +281,6 @@ impl World {
     }
 }
 
-/// A time as the service writes it.
-#[must_use]
-pub fn timestamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
 fn lock(shared: &Shared) -> MutexGuard<'_, World> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

@@ -16,11 +16,10 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 
-use crate::faults::Fault;
-pub use crate::faults::{S3Kind, When};
+use crate::faults::{Fault, S3Kind, When, due};
 use crate::folder::at;
 use crate::server::{DropConnection, Script, Server};
-use crate::{ACCESS_KEY, SECRET_KEY, faults};
+use crate::{ACCESS_KEY, SECRET_KEY};
 
 /// The running server, with one bucket.
 pub struct S3 {
@@ -55,12 +54,14 @@ pub struct S3Request {
 
 impl S3 {
     /// Starts the server on a free port, its buckets being folders of `root`.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or no port can be had.
     pub async fn start(root: &Path, bucket: &str) -> io::Result<Self> {
         let keys = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
         Self::start_with(root, bucket, Some(keys)).await
+    }
+
+    /// As [`S3::start`], for requests without a signature.
+    pub async fn start_unsigned(root: &Path, bucket: &str) -> io::Result<Self> {
+        Self::start_with(root, bucket, None).await
     }
 
     async fn start_with(root: &Path, bucket: &str, keys: Option<SimpleAuth>) -> io::Result<Self> {
@@ -93,19 +94,16 @@ impl S3 {
         })
     }
 
-    #[must_use]
     pub fn url(&self) -> &str {
         self.server.url()
     }
 
     /// Every request so far, in the order in which they were answered; one that gets no answer counts as it comes.
-    #[must_use]
     pub fn requests(&self) -> Vec<S3Request> {
         lock(&self.shared).requests.clone()
     }
 
     /// The PUTs without a condition. There should be none.
-    #[must_use]
     pub fn unconditional_puts(&self) -> Vec<S3Request> {
         let mut puts = self.requests();
         puts.retain(|request| {
@@ -132,10 +130,6 @@ impl S3 {
     }
 
     /// The keys in the bucket, sorted.
-    ///
-    /// # Panics
-    /// If the folder cannot be read.
-    #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let bucket = self.root.join(&self.bucket);
@@ -156,10 +150,6 @@ impl S3 {
     }
 
     /// An object's bytes.
-    ///
-    /// # Panics
-    /// If there is no such object.
-    #[must_use]
     pub fn read(&self, key: &str) -> Bytes {
         std::fs::read(self.path(key))
             .unwrap_or_else(|error| panic!("{key}: {error}"))
@@ -167,9 +157,6 @@ impl S3 {
     }
 
     /// Sets an object's LastModified.
-    ///
-    /// # Panics
-    /// If there is no such object.
     pub fn set_last_modified(&self, key: &str, time: SystemTime) {
         let file = std::fs::File::options().append(true).open(self.path(key));
         file.and_then(|file| file.set_modified(time))
@@ -177,10 +164,6 @@ impl S3 {
     }
 
     /// When an object was last written.
-    ///
-    /// # Panics
-    /// If there is no such object.
-    #[must_use]
     pub fn last_modified(&self, key: &str) -> SystemTime {
         let file = std::fs::metadata(self.path(key));
         file.and_then(|file| file.modified())
@@ -188,10 +171,6 @@ impl S3 {
     }
 
     /// An object's own metadata, as `s3s-fs` keeps them beside it.
-    ///
-    /// # Panics
-    /// If there is no such object.
-    #[must_use]
     pub fn metadata(&self, key: &str) -> serde_json::Value {
         let text =
             std::fs::read(self.metadata_path(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
@@ -201,9 +180,6 @@ impl S3 {
     }
 
     /// Sets one of an object's own metadata.
-    ///
-    /// # Panics
-    /// If there is no such object.
     pub fn set_metadata(&self, key: &str, name: &str, value: &str) {
         let path = self.metadata_path(key);
         let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{key}: {error}"));
@@ -223,7 +199,6 @@ impl S3 {
     }
 
     /// The file that holds an object.
-    #[must_use]
     pub fn path(&self, key: &str) -> PathBuf {
         self.root.join(&self.bucket).join(key)
     }
@@ -251,7 +226,7 @@ async fn answer(front: Front, request: Request) -> Response {
     let faults = {
         let mut state = lock(&front.shared);
         let state = &mut *state;
-        faults::due(&mut state.faults, operation, &mut state.random)
+        due(&mut state.faults, operation, &mut state.random)
     };
     let mut entry = S3Request {
         operation: operation.to_owned(),
@@ -390,6 +365,3 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,11 +8,13 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::folder::at;
-use crate::function::Function;
-use crate::ivs::{Ivs, Participant, Quota, Session, timestamp};
-use crate::queues::QueueSettings;
+use crate::ivs::Ivs;
+use crate::ivs::quota::Quota;
+use crate::ivs::world::{Participant, Session, timestamp};
+use crate::lambda::function::Function;
 use crate::scene::{audience, now, request};
 use crate::sqs::Sqs;
+use crate::sqs::queues::QueueSettings;
 use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
 
 /// What the function is asked for, one after the other.
@@ -56,7 +58,7 @@ pub async fn fill(
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let log = folder.join("function.log");
-    let mut function = Function::start(bootstrap, REGION, &variables.into(), log).await?;
+    let mut function = Function::start(bootstrap, &variables.into(), log).await?;
     for &step in steps {
         let payloads = match step {
             "export" | "rewrite" => sample

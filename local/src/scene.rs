@@ -1,15 +1,28 @@
 //! The sessions that the files in `events/` speak of, and the payloads that name a session.
 
-use std::time::SystemTime;
+use std::io;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::ivs::{Participant, Session, World, timestamp};
+use crate::folder::at;
+use crate::ivs::Ivs;
+use crate::ivs::world::{Participant, Session, World, timestamp};
+use crate::s3::S3;
 
 /// A stage, and a session of it: those of `events/participant-unpublished.json`.
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
 pub const SESSION_ID: &str = "st-1CVugbu2cf2n8";
+
+/// Settings by which the function hardly waits for its rate limiters.
+pub const QUICK: [(&str, &str); 2] = [
+    ("CALLS_PER_SECOND", "1000"),
+    ("SWEEP_CALLS_PER_SECOND", "1000"),
+];
+
+/// How long a test waits for what should have come by then.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/";
 
@@ -37,7 +50,6 @@ pub fn set(world: &mut World, now: DateTime<Utc>) {
 
 /// So many participants, who joined one after the other, a second apart. The first of them published and was recorded;
 /// every fifth had a token without a user id.
-#[must_use]
 pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
     let participant = |number: usize| {
         let join = start + TimeDelta::milliseconds(i64::try_from(number).unwrap_or(0) * 1000 + 123);
@@ -61,13 +73,11 @@ pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
 }
 
 /// The time now, as the function's own clock has it.
-#[must_use]
 pub fn now() -> DateTime<Utc> {
     SystemTime::now().into()
 }
 
 /// A session of so many people that ended so many minutes ago, after half an hour.
-#[must_use]
 pub fn ended(people: usize, minutes_ago: i64) -> Session {
     let end = now() - TimeDelta::minutes(minutes_ago);
     let start = end - TimeDelta::minutes(30);
@@ -79,18 +89,15 @@ pub fn ended(people: usize, minutes_ago: i64) -> Session {
 }
 
 /// The ARN of a stage by its number, and the id of a session.
-#[must_use]
 pub fn stage(number: usize) -> String {
     format!("{STAGE}stage{number:05}")
 }
 
-#[must_use]
 pub fn session(number: usize) -> String {
     format!("st-{number:013}")
 }
 
 /// A session of two people that has not ended.
-#[must_use]
 pub fn live() -> Session {
     Session {
         end_time: None,
@@ -98,17 +105,30 @@ pub fn live() -> Session {
     }
 }
 
+/// Puts a session of two that ended ten hours ago, and an object that makes a sweep leave it alone. The object is a
+/// placeholder, since sweeps look only at keys and times.
+pub fn put_confirmed(ivs: &Ivs, s3: &S3, stage_arn: &str, session_id: &str) -> io::Result<()> {
+    let session = ended(2, 600);
+    let stage_id = stage_arn.rsplit('/').next().unwrap_or_default();
+    let day = session.start_time.map(|start| start.date_naive());
+    let day = day.unwrap_or_default();
+    let path = s3.path(&format!(
+        "participants/dt={day}/{stage_id}_{session_id}.parquet"
+    ));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(at(folder))?;
+    }
+    std::fs::write(&path, "confirmed").map_err(at(&path))?;
+    ivs.world().put(stage_arn, session_id, session);
+    Ok(())
+}
+
 /// A request by hand.
-#[must_use]
 pub fn request(stage_arn: &str, session_id: &str) -> Value {
     json!({ "stage_arn": stage_arn, "session_id": session_id })
 }
 
 /// The event of a file in `events/`.
-///
-/// # Panics
-/// If there is no such file, or it is not JSON.
-#[must_use]
 pub fn event(name: &str) -> Value {
     let path = format!("events/{name}.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -116,7 +136,6 @@ pub fn event(name: &str) -> Value {
 }
 
 /// An event that names a session, sent at `time`.
-#[must_use]
 pub fn hint(stage_arn: &str, session_id: &str, time: DateTime<Utc>) -> Value {
     let mut event = event("participant-unpublished");
     event["resources"] = json!([stage_arn]);
@@ -126,7 +145,6 @@ pub fn hint(stage_arn: &str, session_id: &str, time: DateTime<Utc>) -> Value {
 }
 
 /// A message of an SQS batch.
-#[must_use]
 pub fn message(id: &str, body: &Value) -> Value {
     json!({ "messageId": id, "eventSource": "aws:sqs", "body": body.to_string() })
 }

@@ -20,13 +20,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Sleep;
 
-pub(crate) struct Server {
+/// The running server.
+pub struct Server {
     url: String,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(crate) async fn start(app: Router) -> io::Result<Self> {
+    /// Serves `app` on a free port.
+    pub async fn start(app: Router) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(|error| {
             let said = format!("no free port of 127.0.0.1 can be had: {error}");
             io::Error::new(error.kind(), said)
@@ -38,7 +40,7 @@ impl Server {
         })
     }
 
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 }

@@ -6,9 +6,11 @@
 //! with what the emulator knows.
 
 mod script;
-mod verdict;
+pub mod settings;
+pub mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,48 +21,21 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use self::script::{Action, Deadly, MEMORY_MEGABYTES, Name, Plan, Script};
-pub use self::verdict::Verdict;
-use crate::circle::{Circle, CircleSettings, DEAD, WORK};
-use crate::faults::Fault;
-use crate::ivs::{Call, Kind, Quota, Session, When, timestamp};
-use crate::mapping::Delivery;
-use crate::s3::{S3Kind, S3Request};
+use crate::faults::{Fault, Kind, S3Kind, When};
+use crate::ivs::quota::Quota;
+use crate::ivs::world::{Call, Session, timestamp};
+use crate::lambda::circle::{Circle, CircleSettings, DEAD, WORK};
+use crate::lambda::function::Died;
+use crate::lambda::mapping::Delivery;
+use crate::s3::S3Request;
 use crate::scene::{hint, now, request};
-use crate::sqs;
+use crate::soak::script::{Action, Deadly, MEMORY_MEGABYTES, Name, Plan, Script};
+use crate::soak::settings::{CONFIRM_AFTER, Settings};
+use crate::soak::verdict::Verdict;
+use crate::sqs::wire::{Attempt, Fault as SqsFault};
 
-/// `CONFIRM_AFTER_MINUTES`, so short that both looks take place.
-const CONFIRM_AFTER: Duration = Duration::from_mins(1);
 /// How long the end may take, from when the faults stop.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-/// What a soak is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    pub seed: u64,
-    pub sessions: usize,
-    /// How long the faults last.
-    pub chaos: Duration,
-    /// What the template's times are divided by.
-    pub factor: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            sessions: 300,
-            chaos: Duration::from_mins(2),
-            factor: 120,
-        }
-    }
-}
-
-impl Settings {
-    fn stages(&self) -> usize {
-        (self.sessions / 6).max(3)
-    }
-}
 
 /// What took place, and what came of it.
 #[derive(Clone, Debug)]
@@ -99,7 +74,6 @@ pub struct Report {
 }
 
 impl Report {
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         self.verdict.is_clean() && self.unfinished.is_none()
     }
@@ -137,6 +111,28 @@ pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Res
     Ok(soak.report(unfinished))
 }
 
+/// Runs a soak, and prints what it found.
+///
+/// # Errors
+/// As [`run`], and when it found something.
+pub async fn soak(
+    bootstrap: &Path,
+    folder: &Path,
+    settings: Settings,
+) -> Result<(), Box<dyn Error>> {
+    let seconds = settings.chaos.as_secs();
+    println!(
+        "seed {}: {} sessions, {seconds} s of faults, and about a minute until all is quiet",
+        settings.seed, settings.sessions
+    );
+    let report = run(bootstrap, folder, settings).await?;
+    println!("{report}");
+    if report.is_clean() {
+        return Ok(());
+    }
+    Err(format!("the soak with the seed {} found something", settings.seed).into())
+}
+
 struct Soak {
     settings: Settings,
     circle: Circle,
@@ -159,7 +155,7 @@ struct Soak {
 
 struct SqsFaults {
     random: Rng,
-    lasting: Option<sqs::Fault>,
+    lasting: Option<SqsFault>,
     stopped: bool,
     took_place: BTreeMap<String, usize>,
 }
@@ -517,12 +513,8 @@ impl Soak {
             let messages = delivery.messages.iter();
             messages.filter(|message| message.receives > 1).count()
         };
-        let timed_out = |delivery: &&Delivery| {
-            matches!(
-                delivery.ended,
-                Some((_, Err(crate::function::Died::TimedOut)))
-            )
-        };
+        let timed_out =
+            |delivery: &&Delivery| matches!(delivery.ended, Some((_, Err(Died::TimedOut))));
         let mut failures = BTreeMap::new();
         let lines = circle.pool.log_lines();
         for line in &lines {
@@ -614,7 +606,7 @@ fn unsettle(session: &mut Session) {
 }
 
 impl SqsFaults {
-    fn strike(&mut self, attempt: &sqs::Attempt<'_>) -> Option<sqs::Fault> {
+    fn strike(&mut self, attempt: &Attempt<'_>) -> Option<SqsFault> {
         if self.stopped {
             return None;
         }
@@ -625,19 +617,19 @@ impl SqsFaults {
         Some(fault)
     }
 
-    fn chance(&mut self, attempt: &sqs::Attempt<'_>) -> Option<sqs::Fault> {
+    fn chance(&mut self, attempt: &Attempt<'_>) -> Option<SqsFault> {
         let entries = attempt.body["Entries"].as_array().map_or(0, Vec::len);
         match self.random.f64() {
-            p if p < 0.05 => Some(sqs::Fault::InternalFailure),
+            p if p < 0.05 => Some(SqsFault::InternalFailure),
             p if p < 0.10 && attempt.operation != "GetQueueAttributes" => {
-                Some(sqs::Fault::LostAnswer)
+                Some(SqsFault::LostAnswer)
             }
-            p if p < 0.15 => Some(sqs::Fault::Throttled),
-            p if p < 0.18 => Some(sqs::Fault::AccessDenied),
+            p if p < 0.15 => Some(SqsFault::Throttled),
+            p if p < 0.18 => Some(SqsFault::AccessDenied),
             p if p < 0.35 && entries > 0 => {
                 let bad = (0..entries).filter(|_| self.random.bool());
-                Some(sqs::Fault::Entries(bad.collect())).filter(
-                    |fault| !matches!(fault, sqs::Fault::Entries(entries) if entries.is_empty()),
+                Some(SqsFault::Entries(bad.collect())).filter(
+                    |fault| !matches!(fault, SqsFault::Entries(entries) if entries.is_empty()),
                 )
             }
             _ => None,

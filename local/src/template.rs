@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, Yaml};
 
-use crate::mapping::MappingSettings;
-use crate::queues::QueueSettings;
+use crate::lambda::mapping::MappingSettings;
+use crate::sqs::queues::QueueSettings;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
@@ -21,10 +21,6 @@ pub struct Template {
 
 impl Template {
     /// Reads the template; every time that it gives is divided by `factor`.
-    ///
-    /// # Panics
-    /// If it is no YAML.
-    #[must_use]
     pub fn scaled(factor: u32) -> Self {
         let mut documents = Yaml::load_from_str(TEMPLATE).expect("template.yaml is YAML");
         Self {
@@ -34,13 +30,11 @@ impl Template {
     }
 
     /// A real time, divided by the factor.
-    #[must_use]
     pub fn scale(&self, real: Duration) -> Duration {
         real / self.factor
     }
 
     /// The settings of a queue, by its logical id, without its dead-letter queue.
-    #[must_use]
     pub fn queue(&self, resource: &str) -> QueueSettings {
         let path = |property| ["Resources", resource, "Properties", property];
         // The defaults are SQS's.
@@ -61,10 +55,6 @@ impl Template {
     }
 
     /// After how many receives a message of a queue goes to the dead-letter queue.
-    ///
-    /// # Panics
-    /// If the queue has none.
-    #[must_use]
     pub fn receives(&self, resource: &str) -> u32 {
         let path = [
             "Resources",
@@ -78,10 +68,6 @@ impl Template {
     }
 
     /// The settings of the function's source mapping, by its name among the `Events`.
-    ///
-    /// # Panics
-    /// If there is no such mapping.
-    #[must_use]
     pub fn mapping(&self, event: &str) -> MappingSettings {
         let path = |property| {
             [
@@ -110,20 +96,12 @@ impl Template {
     }
 
     /// The function's time-out.
-    ///
-    /// # Panics
-    /// If the template has none.
-    #[must_use]
     pub fn timeout(&self) -> Duration {
         let seconds = self.number(&["Resources", "Function", "Properties", "Timeout"]);
         self.scale(Duration::from_secs(seconds.expect("a Timeout")))
     }
 
     /// The function's memory, in MB.
-    ///
-    /// # Panics
-    /// If the template has none.
-    #[must_use]
     pub fn memory_megabytes(&self) -> u64 {
         let memory = self.number(&["Resources", "Function", "Properties", "MemorySize"]);
         memory.expect("a MemorySize")

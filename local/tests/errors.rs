@@ -74,12 +74,3 @@ fn an_option_that_is_no_number_is_quoted() {
     assert!(error.contains("seed=seven: "), "{error}");
     assert!(!Path::new("f").exists());
 }
-
-#[test]
-fn a_file_that_cannot_be_read_is_named() {
-    let error = error(&[Path::new("bill")]);
-    assert!(
-        error.starts_with("error: template.yaml: No such file"),
-        "{error}"
-    );
-}

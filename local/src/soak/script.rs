@@ -7,11 +7,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use fastrand::Rng;
 
-use super::{CONFIRM_AFTER, Settings};
 use crate::faults::{Kind, S3Kind};
-use crate::ivs::Participant;
+use crate::ivs::world::Participant;
 use crate::scene::audience;
-use crate::sqs;
+use crate::soak::settings::{CONFIRM_AFTER, Settings};
+use crate::sqs::wire::Fault;
 use crate::template::Template;
 
 /// The id of a session that makes a debug build of the function panic.
@@ -78,7 +78,7 @@ pub(super) enum Action {
     /// For a while every call fails.
     IvsFails(&'static str, Kind),
     S3Fails(&'static str, S3Kind),
-    SqsFails(sqs::Fault),
+    SqsFails(Fault),
     AllWell,
     /// IVS refuses to list a stage's sessions, and lists them again.
     Sick(String),
@@ -353,7 +353,7 @@ impl Draw<'_> {
                     let (operation, kind) = S3_EPISODES[self.random.usize(0..S3_EPISODES.len())];
                     Action::S3Fails(operation, kind)
                 }
-                _ => Action::SqsFails(sqs::Fault::AccessDenied),
+                _ => Action::SqsFails(Fault::AccessDenied),
             };
             self.act(at, action);
             self.act(ends, Action::AllWell);

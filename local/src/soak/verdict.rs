@@ -9,9 +9,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::script::Name;
-use crate::circle::Circle;
-use crate::ivs::{Participant, Session};
+use crate::ivs::world::{Participant, Session};
+use crate::lambda::circle::Circle;
+use crate::soak::script::Name;
 
 /// What must not be: a line for each case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,7 +87,6 @@ impl Verdict {
     }
 
     /// Whether there is nothing to be seen.
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }

@@ -1,0 +1,181 @@
+//! What the emulated region of IVS Real-Time knows: stages, their sessions, and who took part.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use crate::faults::{Fault, Kind, When};
+use crate::ivs::listing::Listings;
+use crate::ivs::quota::{Quota, Used};
+
+/// What the emulated region knows, to be set up and changed at any time.
+pub struct World {
+    pub region: String,
+    pub quota: Quota,
+    /// The operations that the caller's role does not allow.
+    pub denied: BTreeSet<String>,
+    /// The ARNs of the stages that exist, with or without a session.
+    pub stages: BTreeSet<String>,
+    /// Sessions by stage ARN and session id.
+    pub sessions: BTreeMap<(String, String), Session>,
+    /// What goes wrong, for as long as it stands here.
+    pub faults: Vec<Fault>,
+    /// Starts that ListStageSessions gives in place of those that GetStageSession gives.
+    pub listed_starts: BTreeMap<(String, String), DateTime<Utc>>,
+    /// Stages whose sessions the service refuses to list (`PendingVerification`).
+    pub sick_stages: BTreeSet<String>,
+    /// Every request so far.
+    pub calls: Vec<Call>,
+    /// Says how many there are.
+    pub(crate) called: watch::Sender<usize>,
+    ends_shown: BTreeMap<(String, String), Instant>,
+    pub(crate) listings: Listings,
+    pub(crate) used: HashMap<String, Used>,
+    pub(crate) random: fastrand::Rng,
+}
+
+/// A session of a stage; live while it has no end.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    pub start_time: Option<DateTime<Utc>>,
+    pub end_time: Option<DateTime<Utc>>,
+    pub participants: Vec<Participant>,
+}
+
+/// A participant, with the members of `ParticipantSummary`; what is `None` is left out of the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Participant {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_join_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording_state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_stage_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redundant_ingest: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingest_configuration_arn: Option<String>,
+    /// Until then no list has this participant, as one who comes late.
+    #[serde(skip)]
+    pub listed_from: Option<Instant>,
+    /// Members that the SDK does not know yet.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// A request as it came, and how it was answered.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub at: Instant,
+    pub operation: String,
+    pub body: Value,
+    /// What was sent; 0 if nothing was.
+    pub status: u16,
+    /// The faults that hit this call, whether or not they changed its answer.
+    pub faults: Vec<Kind>,
+}
+
+impl World {
+    pub(crate) fn new(region: &str) -> Self {
+        Self {
+            region: region.to_owned(),
+            quota: Quota::Bucket,
+            denied: BTreeSet::new(),
+            stages: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            faults: Vec::new(),
+            listed_starts: BTreeMap::new(),
+            sick_stages: BTreeSet::new(),
+            calls: Vec::new(),
+            called: watch::Sender::new(0),
+            ends_shown: BTreeMap::new(),
+            listings: Listings::default(),
+            used: HashMap::new(),
+            random: fastrand::Rng::with_seed(0),
+        }
+    }
+
+    /// Puts a session, and its stage.
+    pub fn put(&mut self, stage_arn: &str, session_id: &str, session: Session) {
+        let name = (stage_arn.to_owned(), session_id.to_owned());
+        self.stages.insert(stage_arn.to_owned());
+        self.ends_shown.remove(&name);
+        self.sessions.insert(name, session);
+    }
+
+    /// The session, to be changed.
+    pub fn session(&mut self, stage_arn: &str, session_id: &str) -> &mut Session {
+        let name = (stage_arn.to_owned(), session_id.to_owned());
+        self.sessions
+            .get_mut(&name)
+            .expect("the session was put before")
+    }
+
+    /// Deletes a stage: no list has it any more, and a list of its sessions is refused. Its sessions go with it, or
+    /// stay readable by their ids; the service's documents do not say which.
+    pub fn delete_stage(&mut self, stage_arn: &str, with_its_sessions: bool) {
+        self.stages.remove(stage_arn);
+        if with_its_sessions {
+            self.sessions.retain(|(stage, _), _| stage != stage_arn);
+        }
+    }
+
+    /// Lets the end of a session, which it has already, be seen only from `at` on. Until then it looks live.
+    pub fn show_end_at(&mut self, stage_arn: &str, session_id: &str, at: Instant) {
+        let name = (stage_arn.to_owned(), session_id.to_owned());
+        self.ends_shown.insert(name, at);
+    }
+
+    /// Sets a fault of an operation (`*`: of any).
+    pub fn fault(&mut self, operation: &str, when: When, kind: Kind) {
+        self.faults.push(Fault::new(operation, when, kind));
+    }
+
+    /// Begins the chance in `When::Probability` anew.
+    pub fn seed(&mut self, seed: u64) {
+        self.random.seed(seed);
+    }
+
+    /// The end of a session, as far as it can be seen.
+    pub(crate) fn end_time(&self, name: &(String, String)) -> Option<DateTime<Utc>> {
+        let shown = self.ends_shown.get(name);
+        if shown.is_some_and(|&at| Instant::now() < at) {
+            return None;
+        }
+        self.sessions.get(name)?.end_time
+    }
+}
+
+/// The sessions of a stage, by their ids.
+pub(crate) fn sessions_of<'a>(
+    sessions: &'a BTreeMap<(String, String), Session>,
+    stage_arn: &'a str,
+) -> impl Iterator<Item = (&'a (String, String), &'a Session)> {
+    sessions
+        .range((stage_arn.to_owned(), String::new())..)
+        .take_while(move |((stage, _), _)| stage == stage_arn)
+}
+
+/// A time as the service writes it.
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

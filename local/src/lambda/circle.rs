@@ -1,0 +1,218 @@
+//! The whole circle: event → queue of work → function → lake, and tick → queue of sweeps → function → queue of work.
+//! The queues, their source mappings and the function's time-out are those of `template.yaml`, with all times divided by one
+//! factor.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::ivs::Ivs;
+use crate::ivs::quota::Quota;
+use crate::lambda::function::{Answer, Died};
+use crate::lambda::mapping::Mapping;
+use crate::lambda::pool::Pool;
+use crate::lambda::variables;
+use crate::s3::S3;
+use crate::sqs::Sqs;
+use crate::sqs::queues::QueueSettings;
+use crate::template::Template;
+use crate::{BUCKET, REGION};
+
+/// The names of the queues.
+pub const WORK: &str = "work";
+pub const SWEEPS: &str = "sweeps.fifo";
+pub const DEAD: &str = "work-dead";
+
+/// SQS's counts settle a minute or more after the last sending.
+const COUNTS_LAG: Duration = Duration::from_secs(90);
+
+/// What differs from one circle to another.
+#[derive(Clone, Debug)]
+pub struct CircleSettings {
+    /// Variables of the function, beside its usual ones.
+    pub variables: Vec<(String, String)>,
+    /// What all times are divided by: those of the template, and the lag of the queues' counts. By 100, Lambda's time-out is
+    /// 9 s, and a failed message comes back after 10 s.
+    pub factor: u32,
+    /// Processes of the function at most.
+    pub processes: usize,
+}
+
+impl Default for CircleSettings {
+    fn default() -> Self {
+        Self {
+            variables: Vec::new(),
+            factor: 100,
+            processes: 3,
+        }
+    }
+}
+
+impl CircleSettings {
+    /// With all times divided by `factor`.
+    pub fn at(factor: u32) -> Self {
+        Self {
+            factor,
+            ..Self::default()
+        }
+    }
+
+    /// With these variables.
+    pub fn with(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        self.variables.extend(variables.iter().map(owned));
+        self
+    }
+}
+
+/// The running circle.
+pub struct Circle {
+    pub ivs: Ivs,
+    pub s3: S3,
+    pub sqs: Sqs,
+    pub pool: Arc<Pool>,
+    pub work: Mapping,
+    pub sweeps: Mapping,
+    timeout: Duration,
+    folder: PathBuf,
+    /// Removes the folder with the value.
+    own: Option<TempDir>,
+}
+
+impl Circle {
+    /// Starts everything in a folder of its own below `parent`, which goes with the value.
+    pub async fn start(
+        bootstrap: &Path,
+        parent: &Path,
+        settings: CircleSettings,
+    ) -> io::Result<Self> {
+        let own = tempfile::tempdir_in(parent)?;
+        let mut circle = Self::start_in(bootstrap, own.path(), settings).await?;
+        circle.own = Some(own);
+        Ok(circle)
+    }
+
+    /// As [`Circle::start`], with the quota of IVS off.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn without_quota(
+        bootstrap: impl AsRef<Path>,
+        parent: impl AsRef<Path>,
+        settings: CircleSettings,
+    ) -> io::Result<Self> {
+        let circle = Self::start(bootstrap.as_ref(), parent.as_ref(), settings).await?;
+        circle.ivs.world().quota = Quota::Off;
+        Ok(circle)
+    }
+
+    /// Starts everything in a folder, which stays.
+    pub async fn start_in(
+        bootstrap: &Path,
+        folder: &Path,
+        settings: CircleSettings,
+    ) -> io::Result<Self> {
+        let ivs = Ivs::start(REGION).await?;
+        let s3 = S3::start(&folder.join("s3"), BUCKET).await?;
+        let sqs = Sqs::start().await?;
+        let template = Template::scaled(settings.factor);
+        let queue = |resource| QueueSettings {
+            counts_lag: template.scale(COUNTS_LAG),
+            ..template.queue(resource)
+        };
+        sqs.create(DEAD, queue("WorkDeadLetterQueue"));
+        let dead_letter = Some((DEAD.to_owned(), template.receives("WorkQueue")));
+        let work = QueueSettings {
+            dead_letter,
+            ..queue("WorkQueue")
+        };
+        let work = sqs.create(WORK, work);
+        sqs.create(SWEEPS, queue("SweepQueue"));
+
+        let mut all: HashMap<String, String> = variables(&ivs, &s3);
+        for (name, value) in [("AWS_ENDPOINT_URL_SQS", sqs.url()), ("QUEUE_URL", &work)] {
+            all.insert(name.to_owned(), value.to_owned());
+        }
+        all.extend(settings.variables);
+        let logs: PathBuf = folder.join("logs");
+        std::fs::create_dir_all(&logs)?;
+        let pool = Arc::new(Pool::new(
+            bootstrap.to_owned(),
+            all,
+            logs,
+            settings.processes,
+        ));
+        let timeout = template.timeout();
+        let mapping = |queue, event| {
+            let settings = template.mapping(event);
+            Mapping::start(&sqs, queue, settings, pool.invoker(timeout))
+        };
+        Ok(Self {
+            work: mapping(WORK, "Work"),
+            sweeps: mapping(SWEEPS, "Sweeps"),
+            timeout,
+            ivs,
+            s3,
+            sqs,
+            pool,
+            folder: folder.to_owned(),
+            own: None,
+        })
+    }
+
+    /// Invokes the function directly, past the queues.
+    pub async fn invoke(&self, payload: Value) -> Result<Answer, Died> {
+        self.pool.invoke(payload, self.timeout).await
+    }
+
+    /// Leaves the folder, with the bucket and what the processes printed, where it is.
+    pub fn keep(&mut self) -> &Path {
+        if let Some(own) = &mut self.own {
+            own.disable_cleanup(true);
+        }
+        &self.folder
+    }
+
+    /// What the schedule sends. It comes every quarter of an hour, and tests wait less: so each tick has a deduplication id of
+    /// its own.
+    pub fn tick(&self) {
+        self.send_to_sweeps(&json!({ "sweep": {} }));
+    }
+
+    /// Sends a message to the queue of sweeps, as a person would.
+    pub fn send_to_sweeps(&self, payload: &Value) {
+        self.sqs.send_once(SWEEPS, "sweep", &payload.to_string());
+    }
+
+    /// Waits until both queues are empty and nothing is worked on.
+    ///
+    /// # Errors
+    /// `TimedOut`, naming every queue's depth.
+    pub async fn until_quiet(&self, timeout: Duration) -> io::Result<()> {
+        self.sqs.until_empty(&[WORK, SWEEPS], timeout).await
+    }
+
+    /// Waits until both queues are empty, and the counts of the queue of work say so, as they do long before the next tick of a
+    /// schedule.
+    pub async fn until_settled(&self, timeout: Duration) -> io::Result<()> {
+        self.until_quiet(timeout).await?;
+        while self.sqs.told_depth(WORK).all() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// The log lines of all sweeps that came to an end, in no particular order.
+    pub fn swept(&self) -> Vec<Value> {
+        self.pool
+            .log_lines()
+            .into_iter()
+            .filter(|line| line["stages"].is_u64())
+            .collect()
+    }
+}
