@@ -27,6 +27,9 @@ use crate::sweep::{Sweep, Sweeper};
 /// With fewer sessions a batch does not list the stages.
 const FEW_SESSIONS: usize = 5;
 
+/// The template's maxReceiveCount: a message that is handed back at its last receive goes to the dead-letter queue.
+pub const MOST_RECEIVES: u32 = 5;
+
 /// What a batch needs.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -74,26 +77,33 @@ impl Batch<'_> {
                 continue;
             };
             let session = &task.request.session;
-            let ids = task.messages.iter().map(|message| message.id.clone());
             if place > 0 && matches!(failure, Error::OutOfTime { .. }) {
                 // It had only what the others left of the time, so this is no failure.
-                failed.extend(ids);
                 let (stage_arn, session_id) =
                     (session.stage_arn.as_str(), session.session_id.as_str());
                 info!(
                     stage_arn,
                     session_id, "session {session_id}: cut short, comes first in its next batch"
                 );
+                for message in task.messages {
+                    if message.receives < MOST_RECEIVES {
+                        failed.insert(message.id);
+                    } else {
+                        not_begun.push(message);
+                    }
+                }
                 continue;
             }
+            let ids = task.messages.iter().map(|message| message.id.clone());
             for id in ids {
                 fail(&mut failed, &id, Some(session), &failure);
             }
             self.mark(&task.request, &failure).await;
         }
         self.send_again(not_begun, &mut failed).await;
-        for (message, sweep) in sweeps {
-            let swept = self.sweeper.sweep(&sweep, (self.clock)(), self.deadline);
+        for (message, sweep, from_sweeps) in sweeps {
+            let now = (self.clock)();
+            let swept = self.sweeper.sweep(&sweep, from_sweeps, now, self.deadline);
             if let Err(failure) = Box::pin(contain("the sweep", swept)).await {
                 // Acknowledged all the same: the next tick tries again, and one that came back would hold it up.
                 error!(
@@ -126,8 +136,8 @@ impl Batch<'_> {
     }
 
     /// The hinted sessions of the batch that the list of stages shows to be live. Other messages come from a sweep or a
-    /// person, and are always checked. Reads at most half as many pages as there are sessions, so that it never costs much
-    /// more than it saves. If it fails, each session is asked for.
+    /// person, and are always checked. Reads at most a page for every five sessions: with ListStages further apart than other
+    /// calls, it then takes at most half as long as it saves. If it fails, each session is asked for.
     async fn live_among(&self, tasks: &[Task]) -> HashSet<SessionRef> {
         let mut live = HashSet::new();
         let hints = tasks
@@ -140,7 +150,7 @@ impl Batch<'_> {
         }
         let read = async {
             let mut pages = std::pin::pin!(self.reconciler.ivs.stages());
-            for _ in 0..named.len() / 2 {
+            for _ in 0..named.len() / FEW_SESSIONS {
                 let Some(page) = pages.try_next().await? else {
                     break;
                 };
@@ -177,14 +187,19 @@ impl Batch<'_> {
     /// Leaves a marker of a session that failed, so that sweeps leave it to the redelivery of its message, and after the
     /// last one out for a day.
     async fn mark(&self, request: &Request, failure: &Error) {
-        let marker = json!({
-            "error_type": failure.error_type(),
-            "error": failure.chain(),
-            "session_start_time": request.start_time,
-        });
         let session = &request.session;
-        let put = self.reconciler.lake.put_failed(session, marker.to_string());
         let resource = session.to_string();
+        let put = async {
+            // IVS may have told the start at an earlier try, and fail now.
+            let start_time = self.reconciler.start_time(request).await?;
+            let marker = json!({
+                "error_type": failure.error_type(),
+                "error": failure.chain(),
+                "session_start_time": start_time,
+            });
+            let lake = &self.reconciler.lake;
+            lake.put_failed(session, marker.to_string()).await
+        };
         let put = self.deadline.within_put_time("PutObject", &resource, put);
         if let Err(failure) = put.await {
             error!(
@@ -241,7 +256,8 @@ impl Batch<'_> {
 struct Sorted {
     /// The sessions, in the order in which they are named first.
     tasks: Vec<Task>,
-    sweeps: Vec<(Envelope, Sweep)>,
+    /// The sweeps, and whether they come from their queue.
+    sweeps: Vec<(Envelope, Sweep, bool)>,
     /// Messages in the queue of sweeps that are no sweeps: they are sent to the queue of work.
     not_begun: Vec<Envelope>,
 }
@@ -259,7 +275,7 @@ fn sort_out(messages: Vec<Message>, failed: &mut BTreeSet<String>) -> Sorted {
     {
         let message = Envelope { id, body, receives };
         match work {
-            Ok(Work::Sweep(sweep)) => sorted.sweeps.push((message, sweep)),
+            Ok(Work::Sweep(sweep)) => sorted.sweeps.push((message, sweep, from_sweeps)),
             _ if from_sweeps => sorted.not_begun.push(message),
             Err(failure) => fail(failed, &message.id, None, &failure),
             Ok(Work::Session(request)) => {

@@ -30,8 +30,8 @@ pub fn watch_for_panics() {
     }));
 }
 
-/// Does the work on `resource`. A panic becomes its error. Nothing of the work is used again, and all state that outlives it
-/// is behind locks that recover.
+/// Does the work on `resource`. A panic becomes its error. Nothing of the work is used again, and the locks of this crate
+/// recover from a panic.
 ///
 /// # Errors
 /// The work's own, or [`Error::Panic`].

@@ -86,9 +86,9 @@ pub struct Spacing {
 }
 
 impl Spacing {
-    /// Further apart: a call tells of a hundred stages.
+    /// Further apart, up to 2 s, since a call tells of a hundred stages; but never closer than other calls.
     fn list_stages(self) -> Duration {
-        self.calls * 5 / 2
+        (self.calls * 5 / 2).min(self.calls.max(Duration::from_secs(2)))
     }
 
     /// Four times as far apart as a tick's.
@@ -124,6 +124,8 @@ pub struct ListedSession {
     pub start_time: Option<DateTime<Utc>>,
     /// `None` while it is live.
     pub end_time: Option<DateTime<Utc>>,
+    /// What else is malformed, as a rule that it breaks.
+    pub fault: Option<&'static str>,
 }
 
 impl Ivs {
@@ -146,13 +148,13 @@ impl Ivs {
         }
     }
 
-    /// Keeps the distance of a tick's ListStageSessions from here on, or that of a dry run's, which may run beside a tick.
-    pub fn begin_sweep(&self, dry_run: bool) {
+    /// Keeps the distance of a tick's ListStageSessions from here on, or that of any other sweep, which may run beside a tick.
+    pub fn begin_sweep(&self, is_tick: bool) {
         let Spacing { tick, .. } = self.spacing;
-        let interval = if dry_run {
-            self.spacing.dry_run()
-        } else {
+        let interval = if is_tick {
             tick
+        } else {
+            self.spacing.dry_run()
         };
         self.limiter.space(LIST_STAGE_SESSIONS, interval);
     }
@@ -226,20 +228,15 @@ impl Ivs {
                     .send()
                     .await
                     .map_err(|error| self.failure(LIST_PARTICIPANTS, &name.to_string(), error))?;
-                let rows = answer
-                    .participants
-                    .into_iter()
-                    .map(participant)
-                    .collect::<Option<_>>();
-                let out_of_range = || {
-                    self.unusable(
-                        LIST_PARTICIPANTS,
-                        &name.to_string(),
-                        "a firstJoinTime is out of range",
-                    )
-                };
+                let rows = answer.participants.into_iter().map(|summary| {
+                    participant(summary).map_err(|id| {
+                        let fault =
+                            format!("the firstJoinTime of participant {id:?} is out of range");
+                        self.unusable(LIST_PARTICIPANTS, &name.to_string(), fault)
+                    })
+                });
                 Ok(Page {
-                    items: rows.ok_or_else(out_of_range)?,
+                    items: rows.collect::<Result<_, Error>>()?,
                     next_token: answer.next_token,
                 })
             },
@@ -311,25 +308,22 @@ impl Ivs {
                         return Err(self.failure(LIST_STAGE_SESSIONS, stage.as_str(), error));
                     }
                 };
-                let malformed =
-                    |fault: &'static str| self.unusable(LIST_STAGE_SESSIONS, stage.as_str(), fault);
-                let time = |time: Option<SdkDateTime>| match time {
-                    Some(time) => to_the_milli(time)
-                        .map(Some)
-                        .ok_or_else(|| malformed("a time is out of range")),
-                    None => Ok(None),
-                };
+                // One that is malformed must not hide the others.
                 let sessions = answer.stage_sessions.into_iter().map(|session| {
-                    Ok(ListedSession {
-                        session_id: session
-                            .session_id
-                            .ok_or_else(|| malformed("a session has no sessionId"))?,
-                        start_time: time(session.start_time)?,
-                        end_time: time(session.end_time)?,
-                    })
+                    let (start, end) = (session.start_time, session.end_time);
+                    let (start_time, end_time) =
+                        (start.and_then(to_the_milli), end.and_then(to_the_milli));
+                    let lost = start.is_some() && start_time.is_none()
+                        || end.is_some() && end_time.is_none();
+                    ListedSession {
+                        session_id: session.session_id.unwrap_or_default(),
+                        start_time,
+                        end_time,
+                        fault: lost.then_some("must have times that are in range"),
+                    }
                 });
                 Ok(Page {
-                    items: sessions.collect::<Result<_, Error>>()?,
+                    items: sessions.collect(),
                     next_token: answer.next_token,
                 })
             },
@@ -391,16 +385,17 @@ fn message<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
     error.message().map(str::to_owned).or_else(said)
 }
 
-/// One summary as a row; `None` if its time is out of range.
-fn participant(summary: ParticipantSummary) -> Option<Participant> {
-    Some(Participant {
+/// One summary as a row; the participant's id if its time is out of range.
+fn participant(summary: ParticipantSummary) -> Result<Participant, Option<String>> {
+    let first_join_time = summary.first_join_time.map(to_the_milli);
+    if first_join_time == Some(None) {
+        return Err(summary.participant_id);
+    }
+    Ok(Participant {
         participant_id: summary.participant_id,
         user_id: summary.user_id,
         state: summary.state.map(|value| value.as_str().into()),
-        first_join_time: match summary.first_join_time {
-            Some(time) => Some(to_the_milli(time)?),
-            None => None,
-        },
+        first_join_time: first_join_time.flatten(),
         published: Some(summary.published),
         recording_state: summary.recording_state.map(|value| value.as_str().into()),
         replication_type: summary.replication_type.map(|value| value.as_str().into()),

@@ -214,20 +214,20 @@ impl Lake {
         }
     }
 
-    /// When each session's object in a table was last written, by [`SessionRef::file_stem`]: of those that `wanted` names,
-    /// on this day and all later ones, whichever day an object lies under.
+    /// When each session's object in a table was last written, by [`SessionRef::file_stem`]: of those that `wanted` names, on the
+    /// day `from` and all later ones, or on all days.
     ///
     /// # Errors
     /// As [`Lake::head`], but of a bucket.
     pub async fn written(
         &self,
         table: &str,
-        from: NaiveDate,
+        from: Option<NaiveDate>,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
         let folder = format!("{}{table}/", self.prefix);
-        self.list(&folder, &format!("{folder}dt={from}/"), wanted)
-            .await
+        let day = from.map_or(String::new(), |day| format!("dt={day}/"));
+        self.list(&folder, &format!("{folder}{day}"), wanted).await
     }
 
     /// When the failure marker of each session that `wanted` names was last written, by [`SessionRef::file_stem`].

@@ -159,7 +159,7 @@ impl Attendance {
                 reconciled.await.map(json)
             }
             Payload::One(Work::Sweep(sweep)) => {
-                let swept = self.sweeper.sweep(&sweep, now(), deadline);
+                let swept = self.sweeper.sweep(&sweep, false, now(), deadline);
                 swept.await.map(json)
             }
         }

@@ -251,11 +251,7 @@ impl Reconciler {
     /// session was longer than that.
     async fn look_for_file(&self, request: &Request, now: DateTime<Utc>) -> Result<Done, Error> {
         let name = &request.session;
-        let start_time = match request.start_time {
-            Some(start_time) => Some(start_time),
-            None => self.marked_start(name).await?,
-        };
-        let (around, days) = match start_time {
+        let (around, days) = match self.start_time(request).await? {
             // A list of sessions and GetStageSession may tell of different days.
             Some(start_time) => (start_time, [0, -1, 1]),
             None => (request.hinted_at.unwrap_or(now), [0, -1, -2]),
@@ -280,9 +276,15 @@ impl Reconciler {
         Ok(Done::without_object(Outcome::Gone))
     }
 
-    /// The start of a session by its failure marker, if that is there and tells.
-    async fn marked_start(&self, name: &SessionRef) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(marker) = self.lake.read_failed(name).await? else {
+    /// When a session started, by the request or by the session's failure marker, if one of them tells.
+    ///
+    /// # Errors
+    /// As [`Lake::head`].
+    pub async fn start_time(&self, request: &Request) -> Result<Option<DateTime<Utc>>, Error> {
+        if request.start_time.is_some() {
+            return Ok(request.start_time);
+        }
+        let Some(marker) = self.lake.read_failed(&request.session).await? else {
             return Ok(None);
         };
         let marker: Option<Value> = serde_json::from_slice(&marker).ok();

@@ -59,7 +59,7 @@ pub struct Store<'a> {
 
 impl Memory {
     /// The most that rows may weigh, in bytes. Measured (docs/performance.md): a process takes some 10 MB before its first row,
-    /// and merging and encoding take at most a quarter more than the rows themselves.
+    /// and merging takes at most a quarter more than the rows themselves.
     #[must_use]
     pub fn for_rows(self) -> usize {
         self.megabytes.saturating_sub(OVERHEAD_MEGABYTES) * 1_048_576 / 5 * 4
@@ -89,7 +89,7 @@ impl Store<'_> {
     /// # Errors
     /// As [`Lake::put`] and [`Lake::read`]; an object that is no file of this table, or one of a newer version;
     /// [`Error::SessionTooLarge`].
-    pub async fn put<R: Clone + Default + PartialEq>(
+    pub async fn put<R: Clone + Default>(
         &self,
         table: &Table<R>,
         mut session: EndedSession,
@@ -112,16 +112,15 @@ impl Store<'_> {
             } else {
                 self.lake.read(key).await?
             };
-            let held = table.weight(&rows) + replacing.as_ref().map_or(0, |it| table.weight(it));
+            // Rows that replace are held twice: merging takes a copy, and a lost race needs them again.
+            let replacing_bytes = replacing.as_ref().map_or(0, |it| table.weight(it));
+            let held = table.weight(&rows) + 2 * replacing_bytes;
             let stored = match &object {
                 Some(object) => self.decode(table, &session.name, key, object, held)?,
                 None => Stored::default(),
             };
             let stored_end = stored.session_end_time;
-            let etag = object.map(|object| object.etag);
-            // S3 also answers 404 and 409 where nobody else wrote. Then the ETag is still the expected one.
-            let winners =
-                (put > 0 && etag.is_some() && etag != expected).then(|| stored.rows.clone());
+            let (etag, winner) = object.map(|it| (it.etag, it.bytes)).unzip();
             if let Some(fresh) = &replacing {
                 rows = table.only_stored(stored.rows, fresh);
                 rows.extend_from_slice(fresh);
@@ -136,16 +135,15 @@ impl Store<'_> {
                 rows: rows.len(),
                 end_time: session.end_time,
             };
-            // Only after a lost race: a second look writes equal rows again, so that the object's time confirms them.
-            if winners.as_ref() == Some(&rows)
-                && stored_end.is_none_or(|end| end == session.end_time)
-            {
-                return Ok(outcome(false));
-            }
             let bytes = table.encode(&session, &rows).map_err(|error| {
                 let fault = "the rows could not be encoded";
                 self.lake.fault("PutObject", key, fault, Some(error))
             })?;
+            // S3 also answers 404 and 409 where nobody else wrote. Then the ETag is still the expected one, and the object is put
+            // again: without a race a second look writes equal bytes, too, so that the object's time confirms them.
+            if put > 0 && etag != expected && winner.is_some_and(|winner| winner == bytes) {
+                return Ok(outcome(false));
+            }
             let metadata = [
                 (SCHEMA_VERSION, table.schema_version.to_string()),
                 (ROWS, rows.len().to_string()),

@@ -6,7 +6,7 @@
 //! invocation and leaves nothing behind but these messages: what it does not get to, another one does. It keeps no state:
 //! what is done is seen in S3.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,13 +117,15 @@ struct Findings {
 }
 
 impl Sweeper {
-    /// Sweeps as of `now`, before `deadline`, and logs one line about it, and one for each stage that failed.
+    /// Sweeps as of `now`, before `deadline`, and logs one line about it, and one for each stage that failed. Only a sweep from the
+    /// queue of sweeps is sure to run alone (`from_queue`). Any other keeps the distance of a dry run.
     ///
     /// # Errors
     /// What keeps a sweep from knowing anything: ListStages, S3 or SQS fail, or every stage does.
     pub async fn sweep(
         &self,
         sweep: &Sweep,
+        from_queue: bool,
         now: DateTime<Utc>,
         deadline: &Deadline,
     ) -> Result<Report, Error> {
@@ -134,7 +136,7 @@ impl Sweeper {
         } else {
             *deadline
         };
-        self.ivs.begin_sweep(dry_run);
+        self.ivs.begin_sweep(from_queue && !dry_run);
         let mut report = Report::default();
         let listed = self
             .list_sessions(sweep, now, &deadline, &mut report)
@@ -144,6 +146,7 @@ impl Sweeper {
             .within_work_time("ListObjectsV2", "the sweep", found)
             .await?;
         report.left = found.count();
+        let rewrites = found.rewrites.len();
         if dry_run {
             report.after = listed.reached.filter(|_| listed.stages_left > 0);
         } else {
@@ -162,9 +165,11 @@ impl Sweeper {
             live = report.live,
             missing = report.missing,
             due = report.due,
+            rewrites,
             failing = report.failing,
             enqueued = report.enqueued,
-            left = report.left,
+            // Rewrites come last, so what is left of them is no backlog.
+            left = report.left.saturating_sub(rewrites),
             failed = report.failed,
             calls = report.calls,
             dry_run,
@@ -278,18 +283,15 @@ impl Sweeper {
         ended.sort_by(|a, b| b.cmp(a));
         let stems: HashSet<_> = ended.iter().map(|it| it.name.file_stem()).collect();
         let wanted = |stem: &str| stems.contains(stem);
-        // By name, from the day before the first one on: a list and GetStageSession may tell of different days of start. A
-        // session without a start has no object, and fails where it is worked on.
-        let first = ended.iter().filter_map(|it| it.start_time).min();
+        if ended.is_empty() {
+            return Ok(Findings::default());
+        }
+        // By name, from the day before the first start on, since a list and GetStageSession may tell of different days. If one
+        // has no start, from the first day of all.
+        let first = ended.iter().map(|it| it.start_time).min().flatten();
         let first = first.and_then(|start| start.date_naive().checked_sub_days(Days::new(1)));
-        let written = match first {
-            Some(day) => self.lake.written(PARTICIPANTS.name, day, wanted).await?,
-            None => HashMap::new(),
-        };
-        let failed = match ended.first() {
-            Some(_) => self.lake.failed(wanted).await?,
-            None => HashMap::new(),
-        };
+        let written = self.lake.written(PARTICIPANTS.name, first, wanted).await?;
+        let failed = self.lake.failed(wanted).await?;
 
         let mut found = Findings::default();
         for mut it in ended {
@@ -408,14 +410,15 @@ fn draw(now: DateTime<Utc>, places: usize) -> usize {
     usize::try_from(hasher.finish() % places).unwrap_or(0)
 }
 
-/// The sessions by their whole names, and an error for the last malformed id.
+/// The sessions by their whole names, and an error for the last malformed one.
 fn named(
     stage: &StageArn,
     sessions: Vec<ListedSession>,
 ) -> (Vec<(SessionRef, ListedSession)>, Option<Error>) {
     let (mut named, mut malformed) = (Vec::new(), None);
     for session in sessions {
-        match session.session_id.parse() {
+        let id = session.session_id.parse().map_err(|Rule(rule)| rule);
+        match id.and_then(|id| session.fault.map_or(Ok(id), Err)) {
             Ok(session_id) => named.push((
                 SessionRef {
                     stage_arn: stage.clone(),
@@ -423,7 +426,7 @@ fn named(
                 },
                 session,
             )),
-            Err(Rule(rule)) => {
+            Err(rule) => {
                 let rule = format!("{rule}, but ListStageSessions of {stage} gave it");
                 malformed = Some(Error::invalid("sessionId", &session.session_id, rule));
             }

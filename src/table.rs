@@ -38,6 +38,9 @@ const CREATED_BY: &str = "ivs-attendance";
 
 /// What the allocator adds to each string, in bytes.
 const ALLOCATION: usize = 16;
+/// What encoding takes for each byte of a string: strings that do not compress lie in the pages of a file under way, and in the
+/// file, whose buffer may double.
+const ENCODING: usize = 3;
 
 /// So many rows at a time become Arrow columns.
 const ROWS_AT_ONCE: usize = 8192;
@@ -147,7 +150,7 @@ impl<R: Clone + Default> Table<R> {
         rows
     }
 
-    /// The memory that rows take, in bytes: their own size, and that of their strings.
+    /// The memory that rows take, in bytes: their own size, that of their strings, and what encoding these takes.
     #[must_use]
     pub fn weight(&self, rows: &[R]) -> usize {
         let strings = |row: &R| -> usize {
@@ -276,7 +279,7 @@ impl Room {
 }
 
 fn text_weight(text: &str) -> usize {
-    text.len() + ALLOCATION
+    text.len() * (1 + ENCODING) + ALLOCATION
 }
 
 impl<R> Column<R> {

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ivs_attendance::batch::MOST_RECEIVES;
 use ivs_attendance::config::{Config, ConfigError};
 use ivs_attendance::event::{self, Payload, Work};
 use ivs_attendance::sweep::Sweep;
@@ -515,7 +516,8 @@ fn the_queues_numbers_fit_the_functions() {
     assert_eq!(number(&function["Timeout"]), 900);
     let window = number(&mapping["MaximumBatchingWindowInSeconds"]);
     assert!(number(&queue["VisibilityTimeout"]) > number(&function["Timeout"]) + window);
-    assert_eq!(number(&queue["RedrivePolicy"]["maxReceiveCount"]), 5);
+    let receives = number(&queue["RedrivePolicy"]["maxReceiveCount"]);
+    assert_eq!((receives, MOST_RECEIVES), (5, 5));
     for resource in ["WorkQueue", "WorkDeadLetterQueue", "RuleDeadLetterQueue"] {
         assert_eq!(
             number(&properties(&template, resource)["MessageRetentionPeriod"]),

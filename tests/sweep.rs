@@ -210,7 +210,7 @@ async fn once_all_is_confirmed_a_tick_lists_nobody_and_puts_nothing() {
 }
 
 #[tokio::test]
-async fn a_long_history_is_in_the_lake_after_the_least_number_of_ticks() {
+async fn a_long_history_is_in_the_lake_after_hardly_more_ticks_than_the_least() {
     let circle = circle(CircleSettings::at(30).with(&QUICK)).await;
     for number in 0..5000 {
         let minutes_ago = 100 + i64::try_from(number).unwrap();
@@ -226,7 +226,8 @@ async fn a_long_history_is_in_the_lake_after_the_least_number_of_ticks() {
     }
     let least = 5000_usize.div_ceil(300);
     println!("5,000 sessions: {ticks} ticks of at least {least}");
-    assert_eq!(ticks, least, "each tick found the queue empty");
+    // A message that a batch had no time for is sent again, and a tick that finds it waiting has less room.
+    assert!(ticks <= least + 3, "{ticks} ticks");
 }
 
 #[tokio::test]
@@ -956,64 +957,118 @@ async fn ticks_rewrite_each_file_that_is_older_than_the_setting_once() {
 async fn a_rewrite_under_way_and_a_busy_queue_keep_no_tick_from_sweeping() {
     let variables = [
         ("CALLS_PER_SECOND", "3"),
+        ("SWEEP_CALLS_PER_SECOND", "1000"),
         ("QUEUE_AT_MOST", "40"),
         ("REWRITE_BEFORE", &*minutes_ago(1)),
     ];
     let circle = circle(CircleSettings::default().with(&variables)).await;
-    // A session that no hint tells of, and a busy account: hints keep coming, of which about 60 wait at any time.
+    // Files to rewrite, a session that no hint tells of, and a busy account.
+    for number in 100..130 {
+        circle
+            .ivs
+            .world()
+            .put(&stage(number), &session(number), ended(1, 300));
+        let exported = circle.invoke(request(&stage(number), &session(number)));
+        exported.await.unwrap().unwrap();
+    }
+    for key in circle.s3.keys() {
+        let before = now() - TimeDelta::minutes(30);
+        circle.s3.set_last_modified(&key, before.into());
+    }
     circle.ivs.world().put(&stage(0), &session(0), ended(1, 5));
     for number in 1..=60 {
         circle
             .ivs
             .world()
             .put(&stage(number), &session(number), live());
-        let request = request(&stage(number), &session(number));
-        circle.sqs.send(WORK, &request.to_string());
     }
+    let mut enqueued = Vec::new();
     for ticks in 1..=4 {
+        // Hints keep coming, so that the queue is full at each tick.
+        for number in 1..=60 {
+            let hint = hint(&stage(number), &session(number), now());
+            circle.sqs.send(WORK, &hint.to_string());
+        }
         circle.tick();
         circle.send_to_sweeps(&json!({ "sweep": { "dry_run": true } }));
         circle.sqs.until_empty(&[SWEEPS], PATIENCE).await.unwrap();
         let swept = circle.swept();
         let count = |dry_run: bool| {
-            swept
-                .iter()
-                .filter(|line| line["dry_run"] == dry_run)
-                .count()
+            let these = swept.iter().filter(|line| line["dry_run"] == dry_run);
+            these.count()
         };
         assert_eq!((count(false), count(true)), (ticks, ticks));
+        enqueued = sent(&circle);
     }
-    let found = circle
-        .swept()
-        .iter()
-        .filter(|line| line["enqueued"] == 1)
-        .count();
+    let first: Vec<_> = enqueued.iter().take(20).collect();
     assert!(
-        found > 0,
-        "the missing session is enqueued beside what fills the queue"
+        first[0].contains(&session(0)),
+        "the missing one comes first"
     );
+    let rewrites = enqueued.iter().filter(|it| it.contains("rewrite_before"));
+    assert!(rewrites.count() >= 19, "rewrites take the rest");
     circle.until_quiet(PATIENCE).await.unwrap();
-    assert_eq!(exported(&circle), [file(0, 0)].into());
+    assert!(exported(&circle).contains(&file(0, 0)));
+}
+
+/// What sweeps sent to the queue of work, in this order.
+fn sent(circle: &Circle) -> Vec<String> {
+    let requests = circle.sqs.requests().into_iter();
+    requests.flat_map(|request| request.bodies).collect()
 }
 
 #[tokio::test]
-async fn a_rewrite_that_fails_leaves_no_message_behind() {
-    let circle = quick(&[("REWRITE_BEFORE", &minutes_ago(1))]).await;
+async fn a_rewrite_that_fails_is_tried_by_its_message_and_by_no_further_sweep() {
+    let circle = circle(
+        CircleSettings::at(200)
+            .with(&QUICK)
+            .with(&[("REWRITE_BEFORE", &minutes_ago(1))]),
+    )
+    .await;
     circle
         .ivs
         .world()
         .put(&stage(0), &session(0), ended(2, 300));
+    let exported = circle.invoke(request(&stage(0), &session(0))).await;
+    exported.unwrap().unwrap();
+    let key = circle.s3.keys().remove(0);
+    let before = now() - TimeDelta::minutes(30);
+    circle.s3.set_last_modified(&key, before.into());
     circle
         .ivs
         .world()
-        .fault("ListStageSessions", When::Always, Kind::PendingVerification);
+        .fault("ListParticipants", When::Always, Kind::Validation);
     for _ in 0..3 {
         circle.tick();
+        circle
+            .sqs
+            .until(PATIENCE, |_| circle.s3.keys().len() == 2)
+            .await
+            .unwrap();
     }
     circle.until_quiet(PATIENCE).await.unwrap();
+    assert_eq!(
+        sent(&circle).len(),
+        1,
+        "the marker keeps later ticks from it"
+    );
     assert_eq!(circle.sweeps.deliveries().len(), 3);
-    let sent = circle.sqs.requests();
-    assert!(sent.iter().all(|request| request.bodies.is_empty()));
+    assert_eq!(circle.sqs.depth(DEAD).all(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_listed_without_a_start_is_found_in_the_lake() {
+    let circle = quick(&[]).await;
+    circle.ivs.world().put(&stage(0), &session(0), ended(3, 61));
+    let name = (stage(0), session(0));
+    circle.ivs.world().listed_without_start.insert(name);
+    circle.ivs.world().put(&stage(1), &session(1), ended(3, 61));
+    for sent in [2, 0] {
+        circle.tick();
+        circle.until_settled(PATIENCE).await.unwrap();
+        assert_eq!(circle.swept().last().unwrap()["enqueued"], sent);
+    }
+    assert_eq!(exported(&circle).len(), 2);
 }
 
 #[tokio::test]

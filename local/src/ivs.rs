@@ -271,6 +271,9 @@ impl World {
             Item::Session(id) => {
                 let name = (stage_arn.clone(), id.clone());
                 let mut summary = self.summary(&name, self.sessions.get(&name)?);
+                if self.listed_without_start.contains(&name) {
+                    summary["startTime"] = Value::Null;
+                }
                 if let Some(start) = self.listed_starts.get(&name) {
                     summary["startTime"] = timestamp(*start).into();
                 }

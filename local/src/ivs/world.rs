@@ -26,6 +26,8 @@ pub struct World {
     pub faults: Vec<Fault>,
     /// Starts that ListStageSessions gives in place of those that GetStageSession gives.
     pub listed_starts: BTreeMap<(String, String), DateTime<Utc>>,
+    /// Sessions whose start ListStageSessions leaves out.
+    pub listed_without_start: BTreeSet<(String, String)>,
     /// Stages whose sessions the service refuses to list (`PendingVerification`).
     pub sick_stages: BTreeSet<String>,
     /// Every request so far.
@@ -104,6 +106,7 @@ impl World {
             sessions: BTreeMap::new(),
             faults: Vec::new(),
             listed_starts: BTreeMap::new(),
+            listed_without_start: BTreeSet::new(),
             sick_stages: BTreeSet::new(),
             calls: Vec::new(),
             called: watch::Sender::new(0),
