@@ -210,9 +210,14 @@ impl World {
                 .map(|(place, _)| Item::Participant(place))
                 .collect()
         };
-        let page = self
-            .listings
-            .page("ListParticipants", target, body, faults, items)?;
+        let page = self.listings.page(
+            "ListParticipants",
+            target,
+            self.calls.len(),
+            body,
+            faults,
+            items,
+        )?;
         let participants = &self.sessions[&name].participants;
         Ok(page.json("participants", |item| match item {
             Item::Participant(place) => participants.get(*place).map(|who| json!(who)),
@@ -223,9 +228,14 @@ impl World {
     fn list_stages(&mut self, body: &Value, faults: &[Kind]) -> Result<Value, Refusal> {
         members(body, &["maxResults", "nextToken"])?;
         let items = || self.stages.iter().cloned().map(Item::Stage).collect();
-        let page = self
-            .listings
-            .page("ListStages", String::new(), body, faults, items)?;
+        let page = self.listings.page(
+            "ListStages",
+            String::new(),
+            self.calls.len(),
+            body,
+            faults,
+            items,
+        )?;
         Ok(page.json("stages", |item| match item {
             Item::Stage(arn) => self.stage(arn),
             Item::Session(_) | Item::Participant(_) => None,
@@ -264,9 +274,14 @@ impl World {
                 .map(|(name, _)| Item::Session(name.1.clone()))
                 .collect()
         };
-        let page =
-            self.listings
-                .page("ListStageSessions", stage_arn.clone(), body, faults, items)?;
+        let page = self.listings.page(
+            "ListStageSessions",
+            stage_arn.clone(),
+            self.calls.len(),
+            body,
+            faults,
+            items,
+        )?;
         Ok(page.json("stageSessions", |item| match item {
             Item::Session(id) => {
                 let name = (stage_arn.clone(), id.clone());

@@ -13,7 +13,6 @@ use crate::ivs::request::{Refusal, invalid};
 #[derive(Default)]
 pub(crate) struct Listings {
     walks: HashMap<String, Walk>,
-    begun: u64,
 }
 
 /// What a token stands for: a list, and the place of the next page in it.
@@ -24,7 +23,7 @@ struct Walk {
     target: String,
     items: Arc<[Item]>,
     /// Differs from one listing to the next.
-    listing: u64,
+    listing: usize,
     page: u64,
     offset: usize,
     after_empty: bool,
@@ -46,11 +45,13 @@ pub(crate) struct Page {
 }
 
 impl Listings {
-    /// The page of a list that a request asks for, and the token of the next one.
+    /// The page of a list that a request asks for, and the token of the next one. The order of a new list is drawn by its
+    /// number, `listing`.
     pub(crate) fn page(
         &mut self,
         operation: &'static str,
         target: String,
+        listing: usize,
         body: &Value,
         faults: &[Kind],
         items: impl FnOnce() -> Vec<Item>,
@@ -60,7 +61,7 @@ impl Listings {
             Some(Some(number @ 1..=100)) => usize::try_from(number).unwrap_or(100),
             Some(_) => return Err(invalid("maxResults must be from 1 to 100")),
         };
-        let walk = self.walk(operation, target, body, items)?;
+        let walk = self.walk(operation, target, listing, body, items)?;
         let is_due = |kind| faults.contains(&kind);
         let first = walk.page == 0;
         let empty = if first {
@@ -124,9 +125,10 @@ impl Listings {
 
     /// A new listing, or the one that a request's token goes on with.
     fn walk(
-        &mut self,
+        &self,
         operation: &'static str,
         target: String,
+        listing: usize,
         body: &Value,
         items: impl FnOnce() -> Vec<Item>,
     ) -> Result<Walk, Refusal> {
@@ -135,8 +137,6 @@ impl Listings {
             .map(|token| token.as_str().unwrap_or_default())
         {
             None => {
-                self.begun += 1;
-                let listing = self.begun;
                 let mut items = items();
                 items.sort_by_cached_key(|item| hash((listing, item)));
                 Ok(Walk {
