@@ -1,9 +1,9 @@
-//! `make soak`: the whole circle under every fault at once, by chance, and then the question whether anything was lost.
+//! `make soak`: runs the whole system with every fault at random, and then checks that nothing was lost.
 //!
-//! Two parts. While the faults last, sessions begin and end, hints come late, twice or never, ticks come, calls of IVS,
-//! S3 and SQS fail, processes are killed. Then all is well, a day passes for the markers of what failed for good, the
-//! dead letters are redriven, and ticks come until nothing is missing or due. What the lake holds then is compared
-//! with what the emulator knows.
+//! A soak has two parts. While the faults last, sessions begin and end, hints come late, twice or never, calls of IVS, S3
+//! and SQS fail, and processes are killed. Then the faults stop, the failure markers age by a day, the dead letters are
+//! redriven, and sweeps run until nothing is missing or due. In the end the lake is compared with what the emulator
+//! knows.
 
 mod faults;
 pub mod report;
@@ -35,10 +35,10 @@ use crate::soak::script::{Action, Deadly, MEMORY_MEGABYTES, Name, Plan, Script};
 use crate::soak::settings::{CONFIRM_AFTER, Settings};
 use crate::soak::verdict::Verdict;
 
-/// How long the end may take, from when the faults stop.
+/// How long it may take until all is done after the faults stop.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Runs a soak of the function `bootstrap`, in a folder of its own below `parent`.
+/// Runs a soak of the function `bootstrap` in a new folder below `parent`.
 ///
 /// # Errors
 /// When a server or the function cannot be started. What the soak finds is in the report.
@@ -104,9 +104,9 @@ struct Soak {
     kills: usize,
     dead_letters: usize,
     ticks: usize,
-    /// What every object must be newer than in the end.
+    /// In the end every object must be newer.
     rewrite_before: Option<DateTime<Utc>>,
-    /// Objects of sessions whose end had not shown yet.
+    /// Objects that were written before the end of their session was visible.
     too_early: Vec<String>,
     /// Sessions whose stage was deleted, as they were then.
     deleted: BTreeMap<Name, Session>,
@@ -195,7 +195,7 @@ impl Soak {
             }
             Action::Tick => self.tick(),
             Action::Rewrite => {
-                // As S3 tells whole seconds.
+                // S3 has whole seconds only.
                 let before = now().trunc_subsecs(0);
                 circle.pool.deploy("REWRITE_BEFORE", &timestamp(before));
                 self.rewrite_before = Some(before);
@@ -242,7 +242,7 @@ impl Soak {
         self.circle.tick();
     }
 
-    /// Somebody who is in the session's file is in no list any more, and must stay in the file.
+    /// Removes a participant who is in the session's file from all lists. The file must keep them.
     fn forget(&mut self, place: usize) {
         let name = &self.plans[place].name;
         let file = verdict::file_name(name);
@@ -274,13 +274,13 @@ impl Soak {
             .collect();
         if !known.is_empty() {
             let chosen = self.random.usize(0..known.len());
-            // The place stays taken, since lists under way go by places.
+            // They keep their position, because running lists go by position.
             known[chosen].listed_from = Some(now + Duration::from_hours(24));
             self.forgotten += 1;
         }
     }
 
-    /// The end of all faults.
+    /// Stops all faults.
     fn stop(&mut self) {
         let mut world = self.circle.ivs.world();
         world.faults.clear();
@@ -304,7 +304,8 @@ impl Soak {
         self.sqs().stopped = true;
     }
 
-    /// A day passes, the dead letters are redriven, ticks come: until nothing is missing or due, or patience ends.
+    /// Ages the failure markers by a day, redrives the dead letters and sends ticks, until nothing is missing or due or the
+    /// time is over. Returns what is unfinished.
     async fn finish(&mut self) -> Option<String> {
         let stopped = Instant::now();
         let ends = self.plans.iter().filter_map(|plan| plan.end);
@@ -353,7 +354,7 @@ impl Soak {
         let mut verdict = Verdict::of(circle, &self.deleted);
         let early = |key: &String| format!("{key} was there before the session's end");
         verdict.live.extend(self.too_early.iter().map(early));
-        // What IVS has forgotten stays as it is.
+        // Sessions that IVS forgot are not rewritten.
         let known: BTreeSet<_> = {
             let world = circle.ivs.world();
             world.sessions.keys().map(verdict::file_name).collect()
@@ -449,7 +450,7 @@ impl Soak {
     }
 }
 
-/// States that are not the last ones.
+/// Sets states that are not final.
 fn unsettle(session: &mut Session) {
     for who in &mut session.participants {
         who.state = Some("CONNECTED".to_owned());

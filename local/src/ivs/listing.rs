@@ -19,22 +19,22 @@ pub(crate) struct Listings {
 #[derive(Clone)]
 struct Walk {
     operation: &'static str,
-    /// What is listed: a stage's ARN, a session's name, or nothing.
+    /// The stage or the session whose items are listed; empty for the region.
     target: String,
     items: Arc<[Item]>,
-    /// Differs from one listing to the next.
+    /// The number of the listing.
     listing: usize,
     page: u64,
     offset: usize,
     after_empty: bool,
 }
 
-/// What a list is made of. What it is called stays with the listing; what it says is looked up for its page.
+/// An item of a list, by its name. Its content is looked up when its page is sent.
 #[derive(Clone, Hash)]
 pub(crate) enum Item {
     Stage(String),
     Session(String),
-    /// By its place in the session.
+    /// The position in the session.
     Participant(usize),
 }
 
@@ -45,8 +45,8 @@ pub(crate) struct Page {
 }
 
 impl Listings {
-    /// The page of a list that a request asks for, and the token of the next one. The order of a new list is drawn by its
-    /// number, `listing`.
+    /// The page of a list that a request asks for, with the token of the next page. `listing` numbers a new list, and
+    /// decides its order.
     pub(crate) fn page(
         &mut self,
         operation: &'static str,
@@ -123,7 +123,7 @@ impl Listings {
         })
     }
 
-    /// A new listing, or the one that a request's token goes on with.
+    /// A new listing, or the one that a request's token continues.
     fn walk(
         &self,
         operation: &'static str,
@@ -160,7 +160,7 @@ impl Listings {
 }
 
 impl Page {
-    /// The answer, its list under the name of `member`. What was deleted meanwhile is left out.
+    /// The answer, with the list as `member`. Items that were deleted meanwhile are left out.
     pub(crate) fn json(&self, member: &str, value: impl Fn(&Item) -> Option<Value>) -> Value {
         let values: Vec<_> = self.items.iter().filter_map(value).collect();
         let mut answer = json!({ member: values });

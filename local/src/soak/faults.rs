@@ -1,4 +1,4 @@
-//! What fails during a soak by chance, single calls each, and what of it made a difference.
+//! The random faults of a soak, which hit single calls, and the count of those that made a difference.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::lambda::circle::Circle;
 use crate::s3::S3Request;
 use crate::sqs::wire::{Attempt, Fault as SqsFault};
 
-/// The faults that strike single calls, each kind where it makes a difference.
+/// Sets the faults that hit single calls of IVS and S3, each kind for the operations that it can affect.
 pub(super) fn set(circle: &Circle) {
     let mut world = circle.ivs.world();
     for (operations, probability, kinds) in [
@@ -52,7 +52,7 @@ pub(super) fn set(circle: &Circle) {
         ),
         (
             &["ListParticipants"],
-            // What could pass for the end of a list strikes often: only a look that no other one mends shows it.
+            // These could be mistaken for the end of a list. They are frequent, because a second look hides the mistake.
             0.2,
             &[Kind::TokenRepeated, Kind::TokensCycle],
         ),
@@ -78,7 +78,7 @@ pub(super) fn set(circle: &Circle) {
     set_s3(circle);
 }
 
-/// Those of S3 alone.
+/// Sets only those of S3.
 pub(super) fn set_s3(circle: &Circle) {
     for (operation, probability, kind) in [
         ("*", 0.005, S3Kind::Error500),
@@ -101,13 +101,13 @@ pub(super) fn set_s3(circle: &Circle) {
     }
 }
 
-/// What goes wrong at SQS.
+/// The faults of SQS.
 pub(super) struct SqsFaults {
     random: Rng,
-    /// Every request fails by it, for a while.
+    /// Hits every request, for some time.
     pub(super) lasting: Option<SqsFault>,
     pub(super) stopped: bool,
-    /// How often each kind took place.
+    /// How often each kind happened.
     pub(super) took_place: BTreeMap<String, usize>,
 }
 
@@ -121,7 +121,7 @@ impl SqsFaults {
         }
     }
 
-    /// What goes wrong with a request, if anything does.
+    /// The fault that hits a request, if any.
     pub(super) fn strike(&mut self, attempt: &Attempt<'_>) -> Option<SqsFault> {
         if self.stopped {
             return None;
@@ -153,7 +153,7 @@ impl SqsFaults {
     }
 }
 
-/// How often each kind of fault of IVS and S3 made a difference.
+/// How often each kind of fault of IVS and S3 changed an answer.
 pub(super) fn that_mattered(circle: &Circle) -> BTreeMap<String, usize> {
     let mut faults = BTreeMap::new();
     for call in &circle.ivs.world().calls {
@@ -172,7 +172,7 @@ pub(super) fn that_mattered(circle: &Circle) -> BTreeMap<String, usize> {
     faults
 }
 
-/// Whether a fault that hit a call made a difference to it.
+/// Whether a fault that hit a call could change its answer.
 fn matters(call: &Call, kind: Kind) -> bool {
     let list = call.operation != "GetStageSession";
     let later = call.body.get("nextToken").is_some();

@@ -1,4 +1,4 @@
-//! What a soak tells in the end.
+//! The report of a soak.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,25 +8,25 @@ use std::time::Duration;
 use crate::soak::settings::Settings;
 use crate::soak::verdict::Verdict;
 
-/// So many cases of each sort are printed.
+/// The most cases of each kind that are printed.
 const MOST_CASES: usize = 20;
 
-/// What took place, and what came of it.
+/// What happened, and the result.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub settings: Settings,
     pub kills: usize,
-    /// What was counted beside, a line each, by its name.
+    /// Other counts, a line for each group.
     pub figures: Vec<(&'static str, String)>,
-    /// How often each kind of fault took place.
+    /// How often each kind of fault happened.
     pub faults: BTreeMap<String, usize>,
     /// How often each error was logged.
     pub failures: BTreeMap<String, usize>,
     pub took: Duration,
     pub verdict: Verdict,
-    /// What was still missing when patience ended.
+    /// What was still missing when the time was over.
     pub unfinished: Option<String>,
-    /// Where the bucket and the logs are, if something was found.
+    /// The folder with bucket and logs, kept if something is wrong.
     pub kept: Option<PathBuf>,
 }
 
