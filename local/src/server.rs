@@ -1,5 +1,5 @@
 //! An HTTP server on a free port of the loopback address. It stops when its value is dropped. A handler can break the
-//! connection: before the answer with [`DropConnection`], or in the middle of it with a [`Script`].
+//! connection: before the answer with `DropConnection`, or in the middle of it with a `Script`.
 
 use std::collections::VecDeque;
 use std::io;
