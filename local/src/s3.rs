@@ -12,6 +12,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
@@ -309,12 +310,11 @@ impl Front {
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         };
         // `s3s-fs` answers 412 to If-Match for a missing object. S3 answers 404.
+        let path = percent_decode_str(entry.path.trim_start_matches('/'));
+        let path = path.decode_utf8_lossy();
         let unmatched = response.status() == StatusCode::PRECONDITION_FAILED
             && entry.if_match.is_some()
-            && !self
-                .root
-                .join(decoded(entry.path.trim_start_matches('/')))
-                .exists();
+            && !self.root.join(&*path).exists();
         if unmatched {
             return refusal(404, "NoSuchKey");
         }
@@ -335,27 +335,6 @@ fn refusal(status: u16, code: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status code");
     let xml = format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>");
     (status, [(CONTENT_TYPE, "application/xml")], xml).into_response()
-}
-
-/// A path without its percent-encoding.
-fn decoded(path: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = path.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let encoded = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
-        match encoded {
-            Some(value) if byte == b'%' => {
-                bytes.push(value);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
