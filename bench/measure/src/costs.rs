@@ -51,14 +51,11 @@ pub(crate) async fn costs(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn
         "|---".repeat(7)
     );
     for stages in [10, 100, 1000] {
-        quiet_tick(&start(bootstrap, folder).await?, stages).await?;
+        // The largest sweep takes 255 of Lambda's 300 s.
+        let circle = Circle::start(bootstrap, folder, CircleSettings::at(3)).await?;
+        quiet_tick(&circle, stages).await?;
     }
     Ok(())
-}
-
-async fn start(bootstrap: &Path, folder: &Path) -> Result<Circle, Box<dyn Error>> {
-    // A small factor, so that no message is delivered again while its batch runs for minutes.
-    Ok(Circle::start(bootstrap, folder, CircleSettings::at(3)).await?)
 }
 
 async fn with_sessions(
@@ -66,7 +63,8 @@ async fn with_sessions(
     folder: &Path,
     session: &Session,
 ) -> Result<Circle, Box<dyn Error>> {
-    let circle = start(bootstrap, folder).await?;
+    // The largest batch takes 50 of Lambda's 90 s.
+    let circle = Circle::start(bootstrap, folder, CircleSettings::at(10)).await?;
     for number in 0..=BATCH {
         let mut world = circle.ivs.world();
         world.put(&stage(number), SESSION_ID, session.clone());
