@@ -180,5 +180,9 @@ fn counted(names: impl Iterator<Item = String>) -> String {
     let mut counts = BTreeMap::<_, usize>::new();
     names.for_each(|name| *counts.entry(name).or_default() += 1);
     let each = counts.iter().map(|(name, count)| format!("{count} {name}"));
-    each.collect::<Vec<_>>().join(", ")
+    let each = each.collect::<Vec<_>>();
+    if each.is_empty() {
+        return "–".to_owned();
+    }
+    each.join(", ")
 }
