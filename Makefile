@@ -66,7 +66,7 @@ bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table i
 	@cargo bench --quiet --locked --package ivs-attendance-measure --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
 	@$(VENV)/bin/python bench/parquet.py .local/parquet/lines
 
-costs: ## What exports and sweeps take, measured on the local stack: the rows of docs/costs.md, in some 8 minutes
+costs: ## What exports and sweeps take, measured on the local stack: the rows of docs/costs.md, in some 20 minutes
 	@cargo build --workspace --locked
 	@$(MEASURE) costs target/debug/ivs-attendance .local/costs
 

@@ -1,4 +1,4 @@
-//! What all commands share: the folder they work in, the function's binary, and one line about what failed.
+//! What all commands share: their folder, the path of the function's binary, and the one line that reports a failure.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub fn exit_code(result: Result<(), Box<dyn Error>>) -> ExitCode {
     }
 }
 
-/// Works in a folder that is empty and nobody else's. A failure says where its files are, the logs among them.
+/// Runs `work` in an empty folder that no other process uses. A failure says where the files and logs are.
 pub async fn within(
     folder: &str,
     work: impl AsyncFnOnce(&Path) -> Result<(), Box<dyn Error>>,
@@ -29,7 +29,7 @@ pub async fn within(
     })
 }
 
-/// The function's binary, which must be there: the services would wait for it for long.
+/// The path of the function's binary. It is checked first, since starting the services would only delay the error.
 pub fn built(function: &str) -> Result<&Path, String> {
     let path = Path::new(function);
     if path.is_file() {
@@ -40,7 +40,7 @@ pub fn built(function: &str) -> Result<&Path, String> {
     ))
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

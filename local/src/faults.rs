@@ -1,20 +1,19 @@
-//! Faults on request: which call is hit, and by what. Everything is repeatable: calls are counted, and chance is drawn
-//! from a seed.
+//! Faults: which calls they hit, and what goes wrong then. They are repeatable: calls are counted, and chance comes from a
+//! seed.
 
 use std::time::Duration;
 
-/// A fault of one operation, from when it is set until it is taken out.
+/// A fault of one operation. It lasts until it is removed.
 #[derive(Clone, Debug)]
 pub struct Fault<K = Kind> {
-    /// The operation as its service names it; `*` is any.
+    /// The operation by its name in the API; `*` is any.
     pub operation: String,
     pub when: When,
     pub kind: K,
     calls: u64,
 }
 
-/// The calls of the operation that are hit, counted from 1 since the fault was set. Retries and calls that the quota
-/// throttles count, too.
+/// The calls of the operation that are hit, counted from 1 since the fault was set, including retries and throttled calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum When {
     Always,
@@ -30,9 +29,9 @@ pub enum When {
     Probability(f64),
 }
 
-/// What IVS does wrong. A kind that makes no sense for a call leaves it alone: the kinds that speak of tokens, pages and
-/// lists are for the three list operations, in which a "participant" may be a stage or a session just as well. Several
-/// kinds may hit one call: one that takes the answer's place comes first, one that changes a page or a body adds up.
+/// What IVS does wrong. A kind that does not apply to a call is ignored: tokens, pages and lists belong to the three list
+/// operations, where a "participant" may also be a stage or a session. Several kinds can hit one call. An error replaces
+/// the answer; changes of pages and bodies add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `ThrottlingException` as 429.
@@ -41,7 +40,7 @@ pub enum Kind {
     Throttle400,
     /// `InternalServerException`.
     Error500,
-    /// 503 with a page for people, as of a load balancer.
+    /// 503 with an HTML page, as a load balancer sends it.
     Html503,
     /// The connection is reset before the answer's first byte.
     ResetBefore,
@@ -59,21 +58,21 @@ pub enum Kind {
     NullParticipant,
     /// Members of every type that no model knows, at every depth; of an error's body, too.
     UnknownMembers,
-    /// `nextToken` is the one that was just used. The first page still hands out its own, even if it is the last one.
+    /// `nextToken` is the token of the request. The first page always has a token.
     TokenRepeated,
     /// From the third page on `nextToken` is the listing's first, so that tokens come as A, B, A, B.
     TokensCycle,
-    /// There is always another `nextToken`: past its end the list begins anew. A list of nothing is empty pages.
+    /// There is always another `nextToken`: after its end the list starts again. An empty list has endless empty pages.
     TokensEverNew,
     /// `ValidationException` for a page with a token.
     TokenExpired,
     /// The first page is empty, with a token.
     EmptyPageFirst,
-    /// A page with a token is empty, and has one; never two in a row.
+    /// A later page is empty but has a `nextToken`; never two in a row.
     EmptyPageMiddle,
-    /// The last page has a token, behind which there is an empty page without one.
+    /// The last page has a `nextToken`, for an empty page without one.
     EmptyPageLast,
-    /// Half of a later page is what was on the page before.
+    /// Half of a later page repeats the page before.
     RepeatsParticipants,
     /// `AccessDeniedException`; from the second call on, in the middle of a listing.
     AccessDenied,
@@ -83,8 +82,8 @@ pub enum Kind {
     PendingVerification,
 }
 
-/// What S3 does wrong, to a request for HEAD, GET, PUT, DELETE or LIST. A kind that makes no sense for a request leaves
-/// it alone. Of several kinds the first that answers does so, after the pauses of all that are slow.
+/// What S3 does wrong with a HEAD, GET, PUT, DELETE or LIST. A kind that does not apply to a request is ignored. Of several
+/// kinds the first error is sent, after all pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum S3Kind {
     /// `AccessDenied`.
@@ -136,7 +135,7 @@ impl<K: Copy> Fault<K> {
     }
 }
 
-/// Counts a call of `operation`, and tells by what it is hit.
+/// Counts a call of `operation`, and returns the faults that hit it.
 pub(crate) fn due<K: Copy>(
     faults: &mut [Fault<K>],
     operation: &str,

@@ -1,17 +1,17 @@
-//! The folder that a command works in: empty at the start, and for one process at a time.
+//! The folder of a command. It is empty at the start, and only one process at a time uses it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-/// In a folder that was made here, and may be emptied.
+/// Marks a folder that this program made, and so may empty.
 const MARK: &str = ".made-by-ivs-attendance-local";
 
-/// The folder, for as long as the value lives.
+/// A folder that this process uses until the value is dropped.
 pub struct Folder {
     path: PathBuf,
-    /// The system frees it when the process ends, however that comes about.
+    /// The system releases it when the process ends, for whatever reason.
     _lock: File,
 }
 
@@ -23,17 +23,17 @@ impl Deref for Folder {
     }
 }
 
-/// Puts a path in front of what the system says of it: `.map_err(at(path))`.
+/// Puts the path in front of an error's message: `.map_err(at(path))`.
 pub fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 impl Folder {
-    /// An empty folder at `path`. What lies there already goes, if it was made here. Beside it lies the lock,
-    /// `PATH.lock`, with the id of the process that holds it.
+    /// Makes an empty folder at `path`. An older one is removed if this program made it. The lock `PATH.lock` is beside it
+    /// and contains the id of the process that holds it.
     ///
     /// # Errors
-    /// If another process works in it, if it was not made here, or if it cannot be written; each names the path.
+    /// When another process uses it, this program did not make it, or it cannot be written. Each error names the path.
     pub fn fresh(path: impl Into<PathBuf>) -> Result<Self, String> {
         let path = path.into();
         let lock = lock(&path)?;
@@ -53,7 +53,7 @@ impl Folder {
     }
 }
 
-/// The lock of a folder, taken for this process.
+/// Takes the lock of a folder for this process.
 fn lock(folder: &Path) -> Result<File, String> {
     let mut path = folder.as_os_str().to_owned();
     path.push(".lock");

@@ -1,10 +1,10 @@
-//! An emulator of IVS Real-Time's read operations, as strict about requests as the service and as unhelpful in its
-//! answers: pages in an order of their own, opaque tokens, a quota for each operation.
+//! An emulator of IVS Real-Time's read operations. It is as strict about requests as the service, and as hard on its
+//! callers: the order of a list changes, tokens are opaque, and each operation has a quota.
 //!
-//! restJson1, `POST /OperationName`; shapes, limits and patterns from
-//! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>. Where the reference is silent (order,
-//! the life of a token, a list of an unknown session), what it answers here is one possibility; nothing should depend
-//! on it.
+//! restJson1, `POST /OperationName`. Shapes, limits and patterns follow
+//! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>. Some things are not documented: the order of
+//! a list, how long a token is valid, the sessions of a deleted stage. There this emulator does one of the possible
+//! things, and no test may depend on it.
 
 mod listing;
 pub mod quota;
@@ -66,12 +66,12 @@ impl Ivs {
         self.server.url()
     }
 
-    /// The emulated region, for a look or a change; requests wait meanwhile.
+    /// The emulated region, to be read or changed. Requests wait meanwhile.
     pub fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.shared)
     }
 
-    /// Waits until an operation was called so often.
+    /// Waits until an operation was called that many times.
     pub async fn until_called(&self, operation: &str, times: usize) {
         let mut called = self.world().called.subscribe();
         while self.count(operation) < times {
@@ -168,7 +168,7 @@ impl World {
         Ok(json!({ "stageSession": self.summary(&name, session) }))
     }
 
-    /// A session, as `GetStageSession` and `ListStageSessions` both say it. While it is live its end is null.
+    /// A session in the answers of `GetStageSession` and `ListStageSessions`. While it is live, its end is null.
     fn summary(&self, name: &(String, String), session: &Session) -> Value {
         json!({
             "sessionId": name.1,
@@ -210,9 +210,14 @@ impl World {
                 .map(|(place, _)| Item::Participant(place))
                 .collect()
         };
-        let page = self
-            .listings
-            .page("ListParticipants", target, body, faults, items)?;
+        let page = self.listings.page(
+            "ListParticipants",
+            target,
+            self.calls.len(),
+            body,
+            faults,
+            items,
+        )?;
         let participants = &self.sessions[&name].participants;
         Ok(page.json("participants", |item| match item {
             Item::Participant(place) => participants.get(*place).map(|who| json!(who)),
@@ -223,9 +228,14 @@ impl World {
     fn list_stages(&mut self, body: &Value, faults: &[Kind]) -> Result<Value, Refusal> {
         members(body, &["maxResults", "nextToken"])?;
         let items = || self.stages.iter().cloned().map(Item::Stage).collect();
-        let page = self
-            .listings
-            .page("ListStages", String::new(), body, faults, items)?;
+        let page = self.listings.page(
+            "ListStages",
+            String::new(),
+            self.calls.len(),
+            body,
+            faults,
+            items,
+        )?;
         Ok(page.json("stages", |item| match item {
             Item::Stage(arn) => self.stage(arn),
             Item::Session(_) | Item::Participant(_) => None,
@@ -264,9 +274,14 @@ impl World {
                 .map(|(name, _)| Item::Session(name.1.clone()))
                 .collect()
         };
-        let page =
-            self.listings
-                .page("ListStageSessions", stage_arn.clone(), body, faults, items)?;
+        let page = self.listings.page(
+            "ListStageSessions",
+            stage_arn.clone(),
+            self.calls.len(),
+            body,
+            faults,
+            items,
+        )?;
         Ok(page.json("stageSessions", |item| match item {
             Item::Session(id) => {
                 let name = (stage_arn.clone(), id.clone());

@@ -1,4 +1,5 @@
-//! The commands of the local world: `make run`, `make serve`, `make soak`, and the samples of `make athena` and `make query`.
+//! The commands of the local world: `make run`, `make serve`, `make soak`, and the samples for `make athena` and
+//! `make query`.
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `make run`: the function at work on the files in `events/`, and what it wrote.
+//! `make run`: invokes the function with the files in `events/` and with a sweep, and shows what it wrote.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -19,8 +19,8 @@ use crate::lambda::circle::{Circle, CircleSettings};
 use crate::lambda::function::Answer;
 use crate::scene::{self, event};
 
-/// The files in the order in which they are sent, what each shows, and what must come back: an outcome, an error type,
-/// or of a batch the number of messages that failed.
+/// The files in the order in which they are sent, what each shows, and the expected result: an outcome, an error type, or
+/// the number of failed messages of a batch.
 const DELIVERIES: [(&str, &str, &str); 8] = [
     (
         "participant-unpublished",
@@ -64,10 +64,10 @@ const DELIVERIES: [(&str, &str, &str); 8] = [
     ),
 ];
 
-/// Sends every delivery and a tick, prints what came of each, and then the lake.
+/// Sends every file and a tick, prints the results, and then the content of the lake.
 ///
 /// # Errors
-/// When a server cannot be started, or a delivery comes to something else than expected.
+/// When a server cannot be started, or a result is not the expected one.
 pub async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let circle = Circle::start_in(bootstrap, folder, CircleSettings::default()).await?;
     scene::set(&mut circle.ivs.world(), Utc::now());
@@ -151,7 +151,7 @@ pub async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-/// The batch with its times in an offset, which Arrow can print without the whole time zone database.
+/// The batch with its times in an offset, which Arrow can print without a time zone database.
 fn printable(batch: &RecordBatch) -> Result<RecordBatch, Box<dyn Error>> {
     let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()));
     let schema = batch.schema();
@@ -173,7 +173,7 @@ fn printable(batch: &RecordBatch) -> Result<RecordBatch, Box<dyn Error>> {
     )?)
 }
 
-/// Prints the log lines that were not there before.
+/// Prints new log lines.
 fn show_new_lines(circle: &Circle, shown: &mut HashSet<String>) {
     for line in circle.pool.printed().lines() {
         if shown.insert(line.to_owned()) {

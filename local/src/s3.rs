@@ -1,4 +1,4 @@
-//! S3 on a folder: the crate `s3s-fs`, with signatures checked, a record of what was asked, and faults on request.
+//! S3 on a folder, by the crate `s3s-fs`. It checks signatures, records every request, and fails on request.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
@@ -46,14 +47,14 @@ pub struct S3Request {
     pub path: String,
     pub if_match: Option<String>,
     pub if_none_match: Option<String>,
-    /// What was sent; 0 if nothing was.
+    /// The status that was sent; 0 if none was.
     pub status: u16,
     /// The faults that hit this request, whether or not they changed its answer.
     pub faults: Vec<S3Kind>,
 }
 
 impl S3 {
-    /// Starts the server on a free port, its buckets being folders of `root`.
+    /// Starts the server on a free port. Its bucket is a folder in `root`.
     pub async fn start(root: &Path, bucket: &str) -> io::Result<Self> {
         let keys = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
         Self::start_with(root, bucket, Some(keys)).await
@@ -98,7 +99,7 @@ impl S3 {
         self.server.url()
     }
 
-    /// Every request so far, in the order in which they were answered; one that gets no answer counts as it comes.
+    /// All requests so far, in the order of their answers. A request without an answer is added when it arrives.
     pub fn requests(&self) -> Vec<S3Request> {
         lock(&self.shared).requests.clone()
     }
@@ -119,12 +120,12 @@ impl S3 {
         lock(&self.shared).faults.push(fault);
     }
 
-    /// Takes every fault out.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         lock(&self.shared).faults.clear();
     }
 
-    /// Begins the chance in `When::Probability` anew.
+    /// Seeds the chance in `When::Probability`.
     pub fn seed(&self, seed: u64) {
         lock(&self.shared).random.seed(seed);
     }
@@ -170,7 +171,7 @@ impl S3 {
             .unwrap_or_else(|error| panic!("{key}: {error}"))
     }
 
-    /// An object's own metadata, as `s3s-fs` keeps them beside it.
+    /// An object's user metadata, which `s3s-fs` stores in another file.
     pub fn metadata(&self, key: &str) -> serde_json::Value {
         let text =
             std::fs::read(self.metadata_path(key)).unwrap_or_else(|error| panic!("{key}: {error}"));
@@ -179,7 +180,7 @@ impl S3 {
         attributes["user_metadata"].clone()
     }
 
-    /// Sets one of an object's own metadata.
+    /// Sets one of an object's user metadata.
     pub fn set_metadata(&self, key: &str, name: &str, value: &str) {
         let path = self.metadata_path(key);
         let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{key}: {error}"));
@@ -204,13 +205,13 @@ impl S3 {
     }
 }
 
-/// What stands before `s3s-fs`.
+/// Handles a request before `s3s-fs` does.
 #[derive(Clone)]
 struct Front {
     service: S3Service,
     bucket: String,
     root: PathBuf,
-    /// Conditions and writes of `s3s-fs` are two steps; as in S3, nobody may come in between.
+    /// `s3s-fs` checks a condition and writes in two steps. The lock makes them one, as in S3.
     puts: Arc<tokio::sync::Mutex<()>>,
     shared: Shared,
 }
@@ -287,7 +288,7 @@ async fn answer(front: Front, request: Request) -> Response {
 impl Front {
     async fn handle(&self, entry: &S3Request, request: Request) -> Response {
         if entry.path.split('/').nth(1) != Some(self.bucket.as_str()) {
-            // `s3s-fs` would make the folder.
+            // `s3s-fs` would create the bucket.
             return refusal(404, "NoSuchBucket");
         }
         let turn = match entry.operation.as_str() {
@@ -295,7 +296,7 @@ impl Front {
             _ => None,
         };
         let service = self.service.clone();
-        // A task of its own, so that a client that goes away leaves the write done or not done, and never half done.
+        // In its own task: if the client disconnects, the write is still completed.
         let handled = tokio::spawn(async move {
             let response = service.call(request.map(s3s::Body::http_body_unsync)).await;
             drop(turn);
@@ -308,13 +309,12 @@ impl Front {
             }
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         };
-        // `s3s-fs` answers 412 where there is nothing to match; S3 does not.
+        // `s3s-fs` answers 412 to If-Match for a missing object. S3 answers 404.
+        let path = percent_decode_str(entry.path.trim_start_matches('/'));
+        let path = path.decode_utf8_lossy();
         let unmatched = response.status() == StatusCode::PRECONDITION_FAILED
             && entry.if_match.is_some()
-            && !self
-                .root
-                .join(decoded(entry.path.trim_start_matches('/')))
-                .exists();
+            && !self.root.join(&*path).exists();
         if unmatched {
             return refusal(404, "NoSuchKey");
         }
@@ -322,7 +322,7 @@ impl Front {
     }
 }
 
-/// The response, whose body breaks in the middle.
+/// The response, with a reset in the middle of its body.
 async fn cut(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await;
@@ -335,27 +335,6 @@ fn refusal(status: u16, code: &str) -> Response {
     let status = StatusCode::from_u16(status).expect("a status code");
     let xml = format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>");
     (status, [(CONTENT_TYPE, "application/xml")], xml).into_response()
-}
-
-/// A path without its percent-encoding.
-fn decoded(path: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = path.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let encoded = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
-        match encoded {
-            Some(value) if byte == b'%' => {
-                bytes.push(value);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -1,5 +1,5 @@
-//! Sample sessions that are hard on a table, exported by the real function into an S3 of somebody else's, for queries:
-//! `make athena` and `make query`.
+//! The sample sessions of `make athena` and `make query`. They contain everything that makes queries difficult. The real
+//! function exports them into an S3 server that the caller provides.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::sqs::Sqs;
 use crate::sqs::queues::QueueSettings;
 use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
 
-/// What the function is asked for, one after the other.
+/// The steps that the function can be asked for.
 const STEPS: &str = "export (each session by a request), sweep, rewrite (each session anew)";
 
-/// Starts IVS with the sample as of `today`, and the function in front of the S3 at `s3_url`; asks for each of `steps`, and
-/// prints the answers as JSON, one a line. `known.json` in `folder` is then what IVS knows, as its API tells it.
+/// Starts IVS with the sample as of `today`, and the function with the S3 at `s3_url`. Runs `steps`, and prints the answers
+/// as JSON lines. Writes what IVS knows to `known.json` in `folder`, in the form of its API.
 ///
 /// # Errors
 /// When a server fails, the function answers with an error, `today` is no instant, or a step is not known.
@@ -85,7 +85,7 @@ pub async fn fill(
     Ok(())
 }
 
-/// The sessions as JSON, with the members and the form that the API gives them.
+/// The sessions as JSON, in the form of the API.
 fn known(sample: &[(String, String, Session)]) -> Value {
     let one = |(stage_arn, session_id, session): &(String, String, Session)| {
         json!({
@@ -99,7 +99,7 @@ fn known(sample: &[(String, String, Session)]) -> Value {
     sample.iter().map(one).collect()
 }
 
-/// The sample: most on days that stand fast, so that queries can name them, and some of the last days before `today`.
+/// The sample. Most sessions are on fixed days, so that queries can name them; some are on the days before `today`.
 fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
     let at = |text: &str| {
         let time = DateTime::parse_from_rfc3339(text).expect("an instant by RFC 3339");
@@ -268,7 +268,7 @@ fn person(number: u32, user_id: Option<&str>, start: DateTime<Utc>, seconds: i64
     }
 }
 
-/// User ids that break what quotes, cuts, trims or takes empty for absent.
+/// User ids that break code which quotes, cuts, trims, or confuses empty with absent.
 fn odd_users(start: DateTime<Utc>) -> Vec<Participant> {
     let long = "long ".repeat(200);
     let ids = [
@@ -298,7 +298,7 @@ fn odd_users(start: DateTime<Utc>) -> Vec<Participant> {
         .collect()
 }
 
-/// What the API may say one day, and what it may leave out.
+/// Values that the API may add one day, and members that it may leave out.
 fn tomorrows(start: DateTime<Utc>) -> Vec<Participant> {
     vec![
         Participant {
@@ -308,7 +308,7 @@ fn tomorrows(start: DateTime<Utc>) -> Vec<Participant> {
             replication_state: Some("RESTING".to_owned()),
             ..person(1, Some("ana"), start, 1)
         },
-        // Only what no participant can be without.
+        // Only the one member that every participant has.
         Participant {
             participant_id: Some("p00000000002".to_owned()),
             ..Participant::default()
@@ -362,7 +362,7 @@ fn recordings(start: DateTime<Utc>) -> Vec<Participant> {
     people
 }
 
-/// The host, who is shown on another stage, too, and a guest.
+/// The host, who is also shown on another stage, and a guest.
 fn source(start: DateTime<Utc>) -> Vec<Participant> {
     vec![
         Participant {
@@ -436,12 +436,12 @@ fn reconnects(start: DateTime<Utc>) -> Vec<Participant> {
     .iter()
     .map(|&(number, user_id, seconds)| person(number, user_id, start, seconds))
     .collect();
-    // Of a fourth time of hers there is no instant.
+    // Her fourth join has no time.
     let timeless = Participant {
         first_join_time: None,
         ..person(1, Some("ana"), start, 0)
     };
-    // And of nobody with this name.
+    // No join with this user id has a time.
     let both = [50, 51].map(|number| Participant {
         first_join_time: None,
         ..person(number, Some("zoe"), start, 0)
@@ -451,7 +451,7 @@ fn reconnects(start: DateTime<Utc>) -> Vec<Participant> {
     people
 }
 
-/// Connected, or recording, though the session has ended.
+/// Participants who are still connected or recording, although the session has ended.
 fn unfinished(start: DateTime<Utc>) -> Vec<Participant> {
     let mut people = vec![
         person(1, Some("dora"), start, 1),

@@ -1,4 +1,4 @@
-//! The sessions that the files in `events/` speak of, and the payloads that name a session.
+//! Sessions and payloads for tests and examples: those that the files in `events/` name, and others by number.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -15,18 +15,18 @@ use crate::s3::S3;
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
 pub const SESSION_ID: &str = "st-1CVugbu2cf2n8";
 
-/// Settings by which the function hardly waits for its rate limiters.
+/// Settings with which the rate limiters hardly delay the function.
 pub const QUICK: [(&str, &str); 2] = [
     ("CALLS_PER_SECOND", "1000"),
     ("SWEEP_CALLS_PER_SECOND", "1000"),
 ];
 
-/// How long a test waits for what should have come by then.
+/// How long a test waits before it fails.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
 const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/";
 
-/// Puts the sessions into the emulator, as they are at `now`: those that ended did so five minutes before.
+/// Puts the sessions of `events/` into the emulator. Those that ended did so five minutes before `now`.
 pub fn set(world: &mut World, now: DateTime<Utc>) {
     let end = now - TimeDelta::minutes(5);
     let start = end - TimeDelta::minutes(42);
@@ -36,7 +36,7 @@ pub fn set(world: &mut World, now: DateTime<Utc>) {
         ("Live5taGe0Nn", "st-L1vE0aQw5rT2y", 7, false),
         ("Em7tyStage00", "st-0Nob0dyJ01ned", 0, true),
         ("Webinar0Stge", "st-W3b1narAbcdE4", 120, true),
-        // Nobody published, so no event tells of it.
+        // Nobody published, so there is no event.
         ("Qu1etStage00", "st-Qu1etSess1on0", 2, true),
     ] {
         let session = Session {
@@ -48,8 +48,8 @@ pub fn set(world: &mut World, now: DateTime<Utc>) {
     }
 }
 
-/// So many participants, who joined one after the other, a second apart. The first of them published and was recorded;
-/// every fifth had a token without a user id.
+/// Participants who joined one second after the other. The first one published and was recorded. Every fifth had a token
+/// without a user id.
 pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
     let participant = |number: usize| {
         let join = start + TimeDelta::milliseconds(i64::try_from(number).unwrap_or(0) * 1000 + 123);
@@ -72,12 +72,12 @@ pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
     (0..people).map(participant).collect()
 }
 
-/// The time now, as the function's own clock has it.
+/// The current time.
 pub fn now() -> DateTime<Utc> {
     SystemTime::now().into()
 }
 
-/// A session of so many people that ended so many minutes ago, after half an hour.
+/// A session of half an hour that ended so many minutes ago.
 pub fn ended(people: usize, minutes_ago: i64) -> Session {
     let end = now() - TimeDelta::minutes(minutes_ago);
     let start = end - TimeDelta::minutes(30);

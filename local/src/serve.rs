@@ -1,4 +1,4 @@
-//! `make serve`: the services, kept running for a function that a person starts and invokes by hand.
+//! `make serve`: keeps the services running, for a function that a person starts and invokes by hand.
 
 use std::error::Error;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A server on a free port of the loopback address, for as long as the value lives. What it serves may break its
-//! connection: before an answer by the mark [`DropConnection`], within one by a [`Script`].
+//! An HTTP server on a free port of the loopback address. It stops when its value is dropped. A handler can break the
+//! connection: before the answer with `DropConnection`, or in the middle of it with a `Script`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -51,7 +51,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves every connection. They end with this future, which owns them.
+/// Serves every connection. They are closed when this future is dropped.
 async fn accept(listener: TcpListener, app: Router) {
     let mut connections = JoinSet::new();
     loop {
@@ -60,7 +60,7 @@ async fn accept(listener: TcpListener, app: Router) {
                 Ok((stream, _)) => {
                     connections.spawn(serve(stream, app.clone()));
                 }
-                // Such as too many open files: some will be closed.
+                // For example too many open files; some will be closed soon.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -69,7 +69,7 @@ async fn accept(listener: TcpListener, app: Router) {
 }
 
 async fn serve(stream: TcpStream, app: Router) {
-    // Pieces of a body must leave one by one.
+    // Pieces of a body must be sent one by one.
     let _ = stream.set_nodelay(true);
     let app = TowerToHyperService::new(app);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -84,12 +84,12 @@ async fn serve(stream: TcpStream, app: Router) {
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if (&mut connection).await.is_err() {
-        // A reset, where closing alone would look like an orderly end.
+        // Closing alone would look like a normal end, so the connection is reset.
         let _ = connection.into_parts().io.inner().set_zero_linger();
     }
 }
 
-/// Marks a response in whose place the connection is reset.
+/// Marks a response: instead of sending it, the connection is reset.
 #[derive(Clone, Copy)]
 pub(crate) struct DropConnection;
 
@@ -105,16 +105,16 @@ impl DropConnection {
     }
 }
 
-/// A body that comes in pieces, each after a pause; nothing in place of a piece resets the connection.
+/// A body that is sent in pieces, each after a pause. A piece of `None` resets the connection.
 pub(crate) struct Script {
     pieces: VecDeque<(Duration, Option<Bytes>)>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Script {
-    /// The first half, and then no connection any more.
+    /// The first half, and then a reset.
     pub(crate) fn cut(bytes: &Bytes) -> Self {
-        // The pause lets the half leave before the end comes.
+        // The pause lets the first half be sent before the reset.
         let half = bytes.slice(..bytes.len() / 2);
         Self::new([
             (Duration::ZERO, Some(half)),

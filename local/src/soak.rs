@@ -1,19 +1,20 @@
-//! `make soak`: the whole circle under every fault at once, by chance, and then the question whether anything was lost.
+//! `make soak`: runs the whole system with every fault at random, and then checks that nothing was lost.
 //!
-//! Two parts. While the faults last, sessions begin and end, hints come late, twice or never, ticks come, calls of IVS,
-//! S3 and SQS fail, processes are killed. Then all is well, a day passes for the markers of what failed for good, the
-//! dead letters are redriven, and ticks come until nothing is missing or due. What the lake holds then is compared
-//! with what the emulator knows.
+//! A soak has two parts. While the faults last, sessions begin and end, hints come late, twice or never, calls of IVS, S3
+//! and SQS fail, and processes are killed. Then the faults stop, the failure markers age by a day, the dead letters are
+//! redriven, and sweeps run until nothing is missing or due. In the end the lake is compared with what the emulator
+//! knows.
 
+mod faults;
+pub mod report;
 mod script;
 pub mod settings;
 pub mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,65 +22,23 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::faults::{Fault, Kind, S3Kind, When};
+use crate::faults::{Fault, When};
 use crate::ivs::quota::Quota;
-use crate::ivs::world::{Call, Session, timestamp};
+use crate::ivs::world::{Session, timestamp};
 use crate::lambda::circle::{Circle, CircleSettings, DEAD, WORK};
 use crate::lambda::function::Died;
 use crate::lambda::mapping::Delivery;
-use crate::s3::S3Request;
 use crate::scene::{hint, now, request};
+use crate::soak::faults::SqsFaults;
+use crate::soak::report::Report;
 use crate::soak::script::{Action, Deadly, MEMORY_MEGABYTES, Name, Plan, Script};
 use crate::soak::settings::{CONFIRM_AFTER, Settings};
 use crate::soak::verdict::Verdict;
-use crate::sqs::wire::{Attempt, Fault as SqsFault};
 
-/// How long the end may take, from when the faults stop.
+/// How long it may take until all is done after the faults stop.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// What took place, and what came of it.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub settings: Settings,
-    pub live: usize,
-    pub empty: usize,
-    /// Sessions whose stage was deleted meanwhile.
-    pub deleted: usize,
-    pub participants: usize,
-    pub forgotten: usize,
-    pub hints: usize,
-    pub calls: usize,
-    pub requests: usize,
-    pub invocations: usize,
-    pub processes: usize,
-    pub kills: usize,
-    /// Invocations that Lambda's time-out ended.
-    pub timed_out: usize,
-    /// How often each kind of fault took place.
-    pub faults: BTreeMap<String, usize>,
-    /// How often each error was logged.
-    pub failures: BTreeMap<String, usize>,
-    pub redeliveries: usize,
-    /// Messages that no time was left for.
-    pub sent_again: u64,
-    pub dead_letters: usize,
-    pub markers: usize,
-    pub ticks: usize,
-    pub took: Duration,
-    pub verdict: Verdict,
-    /// What was still missing when patience ended.
-    pub unfinished: Option<String>,
-    /// Where the bucket and the logs are, if something was found.
-    pub kept: Option<PathBuf>,
-}
-
-impl Report {
-    pub fn is_clean(&self) -> bool {
-        self.verdict.is_clean() && self.unfinished.is_none()
-    }
-}
-
-/// Runs a soak of the function `bootstrap`, in a folder of its own below `parent`.
+/// Runs a soak of the function `bootstrap` in a new folder below `parent`.
 ///
 /// # Errors
 /// When a server or the function cannot be started. What the soak finds is in the report.
@@ -145,29 +104,17 @@ struct Soak {
     kills: usize,
     dead_letters: usize,
     ticks: usize,
-    /// What every object must be newer than in the end.
+    /// In the end every object must be newer.
     rewrite_before: Option<DateTime<Utc>>,
-    /// Objects of sessions whose end had not shown yet.
+    /// Objects that were written before the end of their session was visible.
     too_early: Vec<String>,
     /// Sessions whose stage was deleted, as they were then.
     deleted: BTreeMap<Name, Session>,
 }
 
-struct SqsFaults {
-    random: Rng,
-    lasting: Option<SqsFault>,
-    stopped: bool,
-    took_place: BTreeMap<String, usize>,
-}
-
 impl Soak {
     fn new(settings: Settings, circle: Circle, plans: Vec<Plan>, random: &mut Rng) -> Self {
-        let sqs = Arc::new(Mutex::new(SqsFaults {
-            random: random.fork(),
-            lasting: None,
-            stopped: false,
-            took_place: BTreeMap::new(),
-        }));
+        let sqs = Arc::new(Mutex::new(SqsFaults::new(random.fork())));
         let hook = Arc::clone(&sqs);
         circle.sqs.on_request(move |attempt| {
             let mut faults = hook.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,97 +138,8 @@ impl Soak {
             too_early: Vec::new(),
             deleted: BTreeMap::new(),
         };
-        soak.set_faults();
+        faults::set(&soak.circle);
         soak
-    }
-
-    /// The faults that strike single calls, each kind where it makes a difference.
-    fn set_faults(&self) {
-        let mut world = self.circle.ivs.world();
-        for (operations, probability, kinds) in [
-            (
-                &["*"][..],
-                0.006,
-                &[
-                    Kind::Throttle429,
-                    Kind::Throttle400,
-                    Kind::Error500,
-                    Kind::Html503,
-                    Kind::ResetBefore,
-                    Kind::ResetWithin,
-                    Kind::BrokenJson,
-                    Kind::EmptyBody,
-                ][..],
-            ),
-            (&["*"], 0.02, &[Kind::UnknownMembers]),
-            (
-                &["ListParticipants", "ListStages", "ListStageSessions"],
-                0.02,
-                &[
-                    Kind::EmptyPageFirst,
-                    Kind::EmptyPageMiddle,
-                    Kind::EmptyPageLast,
-                    Kind::RepeatsParticipants,
-                ],
-            ),
-            (
-                &["ListParticipants", "ListStages", "ListStageSessions"],
-                0.006,
-                &[
-                    Kind::NullParticipant,
-                    Kind::TokenRepeated,
-                    Kind::TokensEverNew,
-                    Kind::TokenExpired,
-                ],
-            ),
-            (
-                &["ListParticipants"],
-                // What could pass for the end of a list strikes often: only a look that no other one mends shows it.
-                0.2,
-                &[Kind::TokenRepeated, Kind::TokensCycle],
-            ),
-            (&["ListParticipants"], 0.07, &[Kind::EmptyBody]),
-            (
-                &["*"],
-                0.002,
-                &[
-                    Kind::AccessDenied,
-                    Kind::Validation,
-                    Kind::PendingVerification,
-                ],
-            ),
-            (&["*"], 0.003, &[Kind::NoAnswer, Kind::Trickle]),
-        ] {
-            for operation in operations {
-                for &kind in kinds {
-                    world.fault(operation, When::Probability(probability), kind);
-                }
-            }
-        }
-        drop(world);
-        self.set_s3_faults();
-    }
-
-    fn set_s3_faults(&self) {
-        for (operation, probability, kind) in [
-            ("*", 0.005, S3Kind::Error500),
-            ("*", 0.005, S3Kind::SlowDown503),
-            ("*", 0.003, S3Kind::Forbidden403),
-            ("*", 0.005, S3Kind::ResetBefore),
-            ("*", 0.05, S3Kind::Slow(Duration::from_millis(700))),
-            ("*", 0.002, S3Kind::NoAnswer),
-            ("PUT", 0.02, S3Kind::PreconditionFailed412),
-            ("PUT", 0.02, S3Kind::Conflict409),
-            ("PUT", 0.01, S3Kind::NoSuchKey404),
-            ("PUT", 0.02, S3Kind::ResetAfterWrite),
-            ("HEAD", 0.01, S3Kind::NoSuchKey404),
-            ("GET", 0.01, S3Kind::NoSuchKey404),
-            ("GET", 0.03, S3Kind::CutBody),
-            ("LIST", 0.03, S3Kind::CutBody),
-        ] {
-            let when = When::Probability(probability);
-            self.circle.s3.fault(operation, when, kind);
-        }
     }
 
     fn act(&mut self, action: Action) {
@@ -337,7 +195,7 @@ impl Soak {
             }
             Action::Tick => self.tick(),
             Action::Rewrite => {
-                // As S3 tells whole seconds.
+                // S3 has whole seconds only.
                 let before = now().trunc_subsecs(0);
                 circle.pool.deploy("REWRITE_BEFORE", &timestamp(before));
                 self.rewrite_before = Some(before);
@@ -357,7 +215,7 @@ impl Soak {
                 let lasting = |fault: &Fault| fault.when == When::Always;
                 circle.ivs.world().faults.retain(|fault| !lasting(fault));
                 circle.s3.clear_faults();
-                self.set_s3_faults();
+                faults::set_s3(circle);
                 self.sqs().lasting = None;
             }
             Action::Delete(stage) => {
@@ -384,7 +242,7 @@ impl Soak {
         self.circle.tick();
     }
 
-    /// Somebody who is in the session's file is in no list any more, and must stay in the file.
+    /// Removes a participant who is in the session's file from all lists. The file must keep them.
     fn forget(&mut self, place: usize) {
         let name = &self.plans[place].name;
         let file = verdict::file_name(name);
@@ -416,13 +274,13 @@ impl Soak {
             .collect();
         if !known.is_empty() {
             let chosen = self.random.usize(0..known.len());
-            // The place stays taken, since lists under way go by places.
+            // They keep their position, because running lists go by position.
             known[chosen].listed_from = Some(now + Duration::from_hours(24));
             self.forgotten += 1;
         }
     }
 
-    /// The end of all faults.
+    /// Stops all faults.
     fn stop(&mut self) {
         let mut world = self.circle.ivs.world();
         world.faults.clear();
@@ -446,7 +304,8 @@ impl Soak {
         self.sqs().stopped = true;
     }
 
-    /// A day passes, the dead letters are redriven, ticks come: until nothing is missing or due, or patience ends.
+    /// Ages the failure markers by a day, redrives the dead letters and sends ticks, until nothing is missing or due or the
+    /// time is over. Returns what is unfinished.
     async fn finish(&mut self) -> Option<String> {
         let stopped = Instant::now();
         let ends = self.plans.iter().filter_map(|plan| plan.end);
@@ -495,7 +354,7 @@ impl Soak {
         let mut verdict = Verdict::of(circle, &self.deleted);
         let early = |key: &String| format!("{key} was there before the session's end");
         verdict.live.extend(self.too_early.iter().map(early));
-        // What IVS has forgotten stays as it is.
+        // Sessions that IVS forgot are not rewritten.
         let known: BTreeSet<_> = {
             let world = circle.ivs.world();
             world.sessions.keys().map(verdict::file_name).collect()
@@ -522,66 +381,65 @@ impl Soak {
                 *failures.entry(error_type.to_owned()).or_default() += 1;
             }
         }
-        let mut faults = self.sqs().took_place.clone();
+        let mut faults = faults::that_mattered(circle);
+        faults.extend(self.sqs().took_place.clone());
         let world = circle.ivs.world();
-        for call in &world.calls {
-            for &kind in call.faults.iter().filter(|&&kind| matters(call, kind)) {
-                *faults.entry(format!("IVS {kind:?}")).or_default() += 1;
-            }
-        }
-        let requests = circle.s3.requests();
-        for request in &requests {
-            for &kind in request
-                .faults
-                .iter()
-                .filter(|&&kind| s3_matters(request, kind))
-            {
-                let name = format!("{kind:?}");
-                let name = name.split('(').next().unwrap_or_default();
-                *faults.entry(format!("S3 {name}")).or_default() += 1;
-            }
-        }
+        let sessions = || world.sessions.values();
+        let live = sessions().filter(|session| session.end_time.is_none());
+        let empty = sessions().filter(|session| session.participants.is_empty());
+        let people = sessions().map(|session| session.participants.len());
         let markers = circle.s3.keys();
-        let sessions = world.sessions.values();
+        let markers = markers.iter().filter(|key| key.starts_with("failed/"));
+        let sent_again = lines.iter().filter_map(|line| line["sent_again"].as_u64());
+        let figures = vec![
+            (
+                "sessions",
+                format!(
+                    "{} live to the end, {} without anybody, {} of deleted stages; {} participants, {} of them forgotten by IVS",
+                    live.count(),
+                    empty.count(),
+                    self.deleted.len(),
+                    people.sum::<usize>(),
+                    self.forgotten,
+                ),
+            ),
+            (
+                "work",
+                format!(
+                    "{} hints, {} ticks, {} invocations in {} processes, {} calls of IVS, {} of S3",
+                    self.hints,
+                    self.ticks,
+                    deliveries.len(),
+                    circle.pool.started(),
+                    world.calls.len(),
+                    circle.s3.requests().len(),
+                ),
+            ),
+            (
+                "trouble",
+                format!(
+                    "{} kills, {} time-outs, {} redeliveries, {} messages sent again, {} dead letters redriven, {} markers",
+                    self.kills,
+                    deliveries.iter().filter(timed_out).count(),
+                    deliveries.iter().map(again).sum::<usize>(),
+                    sent_again.sum::<u64>(),
+                    self.dead_letters,
+                    markers.count(),
+                ),
+            ),
+        ];
+        drop(world);
         let report = Report {
             settings: self.settings,
-            live: sessions
-                .clone()
-                .filter(|session| session.end_time.is_none())
-                .count(),
-            empty: sessions
-                .clone()
-                .filter(|session| session.participants.is_empty())
-                .count(),
-            participants: sessions.map(|session| session.participants.len()).sum(),
-            forgotten: self.forgotten,
-            hints: self.hints,
-            calls: world.calls.len(),
-            requests: requests.len(),
-            invocations: deliveries.len(),
-            processes: circle.pool.started(),
             kills: self.kills,
-            timed_out: deliveries.iter().filter(timed_out).count(),
+            figures,
             faults,
             failures,
-            redeliveries: deliveries.iter().map(again).sum(),
-            sent_again: lines
-                .iter()
-                .filter_map(|line| line["sent_again"].as_u64())
-                .sum(),
-            dead_letters: self.dead_letters,
-            markers: markers
-                .iter()
-                .filter(|key| key.starts_with("failed/"))
-                .count(),
-            ticks: self.ticks,
             took: self.began.elapsed(),
-            deleted: self.deleted.len(),
             verdict,
             unfinished,
             kept: None,
         };
-        drop(world);
         if report.is_clean() {
             return report;
         }
@@ -592,7 +450,7 @@ impl Soak {
     }
 }
 
-/// States that are not the last ones.
+/// Sets states that are not final.
 fn unsettle(session: &mut Session) {
     for who in &mut session.participants {
         who.state = Some("CONNECTED".to_owned());
@@ -604,153 +462,3 @@ fn unsettle(session: &mut Session) {
         }
     }
 }
-
-impl SqsFaults {
-    fn strike(&mut self, attempt: &Attempt<'_>) -> Option<SqsFault> {
-        if self.stopped {
-            return None;
-        }
-        let fault = self.lasting.clone().or_else(|| self.chance(attempt))?;
-        let name = format!("{fault:?}");
-        let name = name.split('(').next().unwrap_or_default();
-        *self.took_place.entry(format!("SQS {name}")).or_default() += 1;
-        Some(fault)
-    }
-
-    fn chance(&mut self, attempt: &Attempt<'_>) -> Option<SqsFault> {
-        let entries = attempt.body["Entries"].as_array().map_or(0, Vec::len);
-        match self.random.f64() {
-            p if p < 0.05 => Some(SqsFault::InternalFailure),
-            p if p < 0.10 && attempt.operation != "GetQueueAttributes" => {
-                Some(SqsFault::LostAnswer)
-            }
-            p if p < 0.15 => Some(SqsFault::Throttled),
-            p if p < 0.18 => Some(SqsFault::AccessDenied),
-            p if p < 0.35 && entries > 0 => {
-                let bad = (0..entries).filter(|_| self.random.bool());
-                Some(SqsFault::Entries(bad.collect())).filter(
-                    |fault| !matches!(fault, SqsFault::Entries(entries) if entries.is_empty()),
-                )
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Whether a fault that hit a call made a difference to it.
-fn matters(call: &Call, kind: Kind) -> bool {
-    let list = call.operation != "GetStageSession";
-    let later = call.body.get("nextToken").is_some();
-    match kind {
-        Kind::TokenExpired | Kind::EmptyPageMiddle | Kind::RepeatsParticipants => list && later,
-        Kind::EmptyPageFirst => list && !later,
-        Kind::Validation => !later,
-        Kind::NullParticipant
-        | Kind::TokenRepeated
-        | Kind::TokensCycle
-        | Kind::TokensEverNew
-        | Kind::EmptyPageLast => list,
-        _ => true,
-    }
-}
-
-fn s3_matters(request: &S3Request, kind: S3Kind) -> bool {
-    let conditional = request.if_match.is_some() || request.if_none_match.is_some();
-    let put = request.operation == "PUT" && conditional;
-    match kind {
-        S3Kind::PreconditionFailed412 | S3Kind::Conflict409 => put,
-        S3Kind::NoSuchKey404 => put || ["GET", "HEAD"].contains(&request.operation.as_str()),
-        S3Kind::CutBody => ["GET", "LIST"].contains(&request.operation.as_str()),
-        _ => true,
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = |counts: &BTreeMap<String, usize>, prefix: &str| {
-            let named = counts.iter().filter_map(|(name, count)| {
-                Some((name.strip_prefix(prefix)?, count)).filter(|_| *count > 0)
-            });
-            let texts: Vec<_> = named
-                .map(|(name, count)| format!("{name} {count}"))
-                .collect();
-            texts.join(", ")
-        };
-        let Settings {
-            seed,
-            sessions,
-            chaos,
-            ..
-        } = self.settings;
-        let Verdict {
-            lost,
-            doubled,
-            torn,
-            live,
-            unconditional,
-            listed_too_often,
-        } = &self.verdict;
-        writeln!(
-            to,
-            "seed          {seed}, {sessions} sessions on {} stages, {} s of faults, {} s in all",
-            self.settings.stages(),
-            chaos.as_secs(),
-            self.took.as_secs()
-        )?;
-        writeln!(
-            to,
-            "sessions      {} live to the end, {} without anybody, {} of deleted stages; {} participants, {} of them forgotten by IVS",
-            self.live, self.empty, self.deleted, self.participants, self.forgotten
-        )?;
-        writeln!(
-            to,
-            "work          {} hints, {} ticks, {} invocations in {} processes, {} calls of IVS, {} of S3",
-            self.hints, self.ticks, self.invocations, self.processes, self.calls, self.requests
-        )?;
-        writeln!(
-            to,
-            "trouble       {} kills, {} time-outs, {} redeliveries, {} messages sent again, {} dead letters redriven, {} markers",
-            self.kills,
-            self.timed_out,
-            self.redeliveries,
-            self.sent_again,
-            self.dead_letters,
-            self.markers
-        )?;
-        for service in ["IVS", "S3", "SQS"] {
-            let prefix = format!("{service} ");
-            writeln!(
-                to,
-                "faults of {service:<4}{}",
-                counts(&self.faults, &prefix)
-            )?;
-        }
-        writeln!(to, "errors logged {}", counts(&self.failures, ""))?;
-        for (name, cases) in [
-            ("lost", lost),
-            ("doubled", doubled),
-            ("torn", torn),
-            ("live", live),
-            ("unconditional PUTs", unconditional),
-            ("listed more than twice without a reason", listed_too_often),
-        ] {
-            writeln!(to, "{:>13} {name}", cases.len())?;
-            for case in cases.iter().take(MOST_CASES) {
-                writeln!(to, "              {case}")?;
-            }
-            if let Some(more) = cases.len().checked_sub(MOST_CASES + 1) {
-                writeln!(to, "              and {} more", more + 1)?;
-            }
-        }
-        if let Some(unfinished) = &self.unfinished {
-            writeln!(to, "not finished  {unfinished}")?;
-        }
-        if let Some(kept) = &self.kept {
-            writeln!(to, "bucket, logs  {}", kept.display())?;
-        }
-        Ok(())
-    }
-}
-
-/// So many cases of each sort are printed.
-const MOST_CASES: usize = 20;

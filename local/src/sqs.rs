@@ -30,7 +30,7 @@ impl Sqs {
         let wire = Arc::new(Wire::new(queues.clone()));
         let app = Router::new()
             .fallback(answer)
-            // Escaped, a batch of the largest size can be some times as long.
+            // Escaping makes the largest batch several times longer.
             .layer(DefaultBodyLimit::max(8 * LARGEST))
             .with_state(Arc::clone(&wire));
         Ok(Self {
@@ -51,17 +51,17 @@ impl Sqs {
         format!("{}/{ACCOUNT}/{name}", self.url())
     }
 
-    /// Sends a message to a standard queue as EventBridge would: with the queue's delay.
+    /// Sends a message to a standard queue with the queue's delay, as EventBridge does.
     pub fn send(&self, name: &str, body: &str) {
         self.put(name, body, None, None);
     }
 
-    /// Sends a message to a group of a FIFO queue as EventBridge's scheduler would: deduplicated by its content.
+    /// Sends a message to a group of a FIFO queue with content-based deduplication, as EventBridge's scheduler does.
     pub fn send_to_group(&self, name: &str, group: &str, body: &str) {
         self.put(name, body, Some(group.to_owned()), None);
     }
 
-    /// Sends a message to a group of a FIFO queue with a deduplication id that no other message has.
+    /// Sends a message to a group of a FIFO queue with a unique deduplication id.
     pub fn send_once(&self, name: &str, group: &str, body: &str) {
         let id = format!("{:x}", fastrand::u128(..));
         self.put(name, body, Some(group.to_owned()), Some(id));
@@ -86,17 +86,17 @@ impl Sqs {
         });
     }
 
-    /// How many messages lie in a queue right now, without lag.
+    /// The number of messages in a queue now.
     pub fn depth(&self, name: &str) -> Depth {
         self.queues.look(|world, now| world.depth(name, now))
     }
 
-    /// How many messages lie in a queue as SQS tells it, with lag.
+    /// The number of messages in a queue as SQS reports it, with its lag.
     pub fn told_depth(&self, name: &str) -> Depth {
         self.queues.look(|world, now| world.told_depth(name, now))
     }
 
-    /// The bodies of the messages in a queue, in whatever state, in the order of their arrival.
+    /// The bodies of all messages in a queue, in the order of their arrival.
     pub fn bodies(&self, name: &str) -> Vec<String> {
         self.queues.look(|world, now| world.bodies(name, now))
     }
@@ -107,14 +107,14 @@ impl Sqs {
             .change(|world, now| world.receive(name, now, at_most, |_| true))
     }
 
-    /// Deletes a received message, and says whether the receipt was still good.
+    /// Deletes a received message. Returns false if the receipt is no longer valid.
     pub fn delete(&self, name: &str, receipt: &str) -> bool {
         self.queues
             .change(|world, now| world.delete(name, now, receipt))
     }
 
-    /// Moves what is visible in the dead-letter queue `from` to `to`, as `StartMessageMoveTask` does, and returns how
-    /// many messages that are. They are new messages: their receives start anew.
+    /// Moves the visible messages of the dead-letter queue `from` to `to`, as `StartMessageMoveTask` does, and returns
+    /// their number. They become new messages with a receive count of 0.
     pub fn redrive(&self, from: &str, to: &str) -> usize {
         self.queues
             .change(|world, now| world.redrive(from, to, now))
@@ -125,15 +125,15 @@ impl Sqs {
         self.wire.requests()
     }
 
-    /// Asks `hook` before each request that is in order whether something goes wrong with it. The last hook counts.
+    /// Calls `hook` before each valid request. It returns the fault, if any. A later hook replaces an earlier one.
     pub fn on_request(&self, hook: impl FnMut(&Attempt<'_>) -> Option<Fault> + Send + 'static) {
         self.wire.on_request(hook);
     }
 
-    /// Waits until the condition holds. It is looked at whenever a queue changes or time moves a message.
+    /// Waits until the condition is true. It is checked whenever the state of a message changes.
     ///
     /// # Errors
-    /// `TimedOut`, naming every queue's depth, if it does not hold within `timeout`.
+    /// `TimedOut` with the depth of every queue.
     pub async fn until(
         &self,
         timeout: Duration,
@@ -154,10 +154,10 @@ impl Sqs {
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, self.queues.to_string()))
     }
 
-    /// Waits until nothing is visible, delayed or in flight in these queues at one moment.
+    /// Waits until these queues are all empty at the same moment.
     ///
     /// # Errors
-    /// `TimedOut`, naming every queue's depth, if that does not come within `timeout`.
+    /// `TimedOut` with the depth of every queue.
     pub async fn until_empty(&self, names: &[&str], timeout: Duration) -> io::Result<()> {
         self.until(timeout, |sqs| {
             sqs.queues

@@ -1,4 +1,4 @@
-//! What `template.yaml` says of queues, their mappings and the function, so that what is tested is what is deployed.
+//! The settings of queues, mappings and function in `template.yaml`, so that tests run with what is deployed.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::sqs::queues::QueueSettings;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
-/// SQS takes a message that comes again within this time for the same one.
+/// SQS drops a second message with the same deduplication id within this time.
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 
-/// The template, with all times divided by one factor.
+/// The template, with all its times divided by one factor.
 #[derive(Debug)]
 pub struct Template {
     yaml: Yaml<'static>,
@@ -20,7 +20,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Reads the template; every time that it gives is divided by `factor`.
+    /// Reads the template.
     pub fn scaled(factor: u32) -> Self {
         let mut documents = Yaml::load_from_str(TEMPLATE).expect("template.yaml is YAML");
         Self {
@@ -107,7 +107,7 @@ impl Template {
         memory.expect("a MemorySize")
     }
 
-    /// What stands at the end of a path, without its tag.
+    /// The value at a path, without its tag.
     fn get(&self, path: &[&str]) -> Option<&Yaml<'static>> {
         path.iter()
             .try_fold(&self.yaml, |node, key| match node.as_mapping_get(key)? {

@@ -1,7 +1,7 @@
-//! `make bench`: what the function costs, beside the least that it could cost and beside what one would write instead.
-//! Figures with their limits, never a test.
+//! `make bench`: what the function costs, beside an empty handler, a handler that only lists, and one in Python.
+//! `make bench-instructions`: the same in CPU instructions, which hardly differ from run to run.
 //!
-//! `make bench-instructions`: the same for a reviewer, in instructions, which repeat from run to run.
+//! Both print figures and their limits. No test depends on them.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -31,7 +31,7 @@ use ivs_attendance_local::{BUCKET, REGION};
 const START_LIMIT: f64 = 1.3;
 /// How much more processor time an export may take than the floor, from 10,000 participants on.
 const WORK_LIMIT: f64 = 1.3;
-/// How much longer than its waits at that rate an export may take.
+/// How much longer an export may take than the rate limiter makes it wait.
 const RATE_LIMIT: f64 = 1.05;
 const PEAK_LIMIT: u64 = 64 << 20;
 const ZIP_LIMIT: usize = 4_600_000;
@@ -43,7 +43,7 @@ const SIZES: [(usize, usize); 4] = [(100, 7), (1_000, 7), (10_000, 5), (100_000,
 const PYTHON_RUNS: usize = 3;
 const OTHER_RUNS: usize = 3;
 const SWEPT_STAGES: usize = 1_000;
-/// Some more than one message of a sweep can list at the default pace: 0.6 of 890 seconds, 4 calls a second, 100 by each.
+/// A little more than one sweep can list at the default rate: 0.6 of 890 seconds, 4 calls a second, 100 sessions each.
 const BACKFILL_SESSIONS: usize = 216_000;
 const BACKFILL_STAGES: usize = 60;
 const BACKFILL_DAYS: usize = 60;
@@ -51,7 +51,7 @@ const HINTS: usize = 200;
 const RATE: usize = 5;
 const RATE_PARTICIPANTS: usize = 5_000;
 
-/// Where the handlers are: the function, the folder with `empty` and `floor`, and what runs the one in Python.
+/// The paths of the function, of the folder with `empty` and `floor`, and of the Python that runs the handler in Python.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handlers<'a> {
     pub(crate) function: &'a Path,
@@ -113,7 +113,7 @@ impl Services {
         })
     }
 
-    /// The variables of a function that is not kept waiting: by the highest pace that its settings allow.
+    /// The variables of a function with the highest rates that its settings allow.
     pub(crate) fn variables(&self) -> HashMap<String, String> {
         let mut variables = variables(&self.ivs, &self.s3);
         for (name, value) in [
@@ -174,7 +174,7 @@ fn printed(services: &Services) -> String {
     fs::read_to_string(services.folder.path().join("log")).unwrap_or_default()
 }
 
-/// The same thing measured several times.
+/// The results of several runs.
 #[derive(Default)]
 struct Runs(Vec<f64>);
 
@@ -186,7 +186,7 @@ impl Runs {
     }
 }
 
-/// The median, and from where to where the runs lay.
+/// The median, with the lowest and the highest in brackets.
 impl std::fmt::Display for Runs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let lowest = self.0.iter().copied().fold(f64::INFINITY, f64::min);
@@ -228,7 +228,7 @@ impl Row {
         self.peak.0.push(peak as f64 / f64::from(1 << 20));
     }
 
-    /// Adds a limit, and whether it was kept.
+    /// Adds a limit, and whether it was exceeded.
     fn hold(&mut self, limit: &str, value: &str, kept: bool) {
         if !self.limit.is_empty() {
             self.limit.push_str("; ");
@@ -259,7 +259,7 @@ impl std::fmt::Display for Row {
     }
 }
 
-/// Measures everything, prints the table as it grows, and writes it into `document`.
+/// Measures everything, prints the table row by row, and writes it to `document`.
 ///
 /// # Errors
 /// When a server or a handler fails.
@@ -544,7 +544,8 @@ async fn at_rate(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<
         row.calls = Some(services.calls());
         row.bytes = Some(services.object_bytes());
     }
-    // Of ListParticipants, after the first of which each waits for its turn; GetStageSession has a pace of its own.
+    // Each call of ListParticipants after the first one waits for the rate limiter. GetStageSession has a rate limiter of
+    // its own.
     let waits = RATE_PARTICIPANTS / 100 - 1;
     let least = waits as f64 / RATE as f64 * 1000.0;
     let ratio = row.wall.median() / least;
@@ -556,7 +557,7 @@ async fn at_rate(handlers: Handlers<'_>, folder: &Path) -> Result<Vec<Row>, Box<
     Ok(vec![row])
 }
 
-/// What a reviewer holds a change against: instructions, by callgrind.
+/// Prints the instructions of each handler, counted by callgrind, to compare before and after a change.
 ///
 /// # Errors
 /// When valgrind is missing, or a handler fails.
@@ -645,7 +646,7 @@ fn zipped(binary: &Path) -> Result<usize, Box<dyn Error>> {
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-/// The machine, as it names itself.
+/// A line about the machine and the day.
 fn machine() -> Result<String, Box<dyn Error>> {
     let info = fs::read_to_string("/proc/cpuinfo")?;
     let cores = info

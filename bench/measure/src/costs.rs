@@ -1,4 +1,5 @@
-//! `make costs`: what exports and sweeps take of the real function at its default rates, as the rows of docs/costs.md.
+//! `make costs`: measures exports and sweeps of the real function at its default rates, and prints the rows of
+//! docs/costs.md.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,9 +16,9 @@ use ivs_attendance_local::scene::{
 use serde_json::Value;
 
 const LONG: Duration = Duration::from_mins(15);
-/// A session comes alone, and then so many in one batch.
+/// The messages of a batch. Before it comes one message alone.
 const BATCH: usize = 10;
-/// What CloudWatch counts for each event beside its bytes.
+/// What CloudWatch adds to the bytes of each event.
 const EVENT_BYTES: usize = 26;
 
 /// Measures looks at sessions, and ticks that find nothing to do.
@@ -50,14 +51,11 @@ pub(crate) async fn costs(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn
         "|---".repeat(7)
     );
     for stages in [10, 100, 1000] {
-        quiet_tick(&start(bootstrap, folder).await?, stages).await?;
+        // The largest sweep takes 255 of Lambda's 300 s.
+        let circle = Circle::start(bootstrap, folder, CircleSettings::at(3)).await?;
+        quiet_tick(&circle, stages).await?;
     }
     Ok(())
-}
-
-async fn start(bootstrap: &Path, folder: &Path) -> Result<Circle, Box<dyn Error>> {
-    // Times are scaled little: what takes minutes must not be delivered again meanwhile.
-    Ok(Circle::start(bootstrap, folder, CircleSettings::at(3)).await?)
 }
 
 async fn with_sessions(
@@ -65,7 +63,8 @@ async fn with_sessions(
     folder: &Path,
     session: &Session,
 ) -> Result<Circle, Box<dyn Error>> {
-    let circle = start(bootstrap, folder).await?;
+    // The largest batch takes 50 of Lambda's 90 s.
+    let circle = Circle::start(bootstrap, folder, CircleSettings::at(10)).await?;
     for number in 0..=BATCH {
         let mut world = circle.ivs.world();
         world.put(&stage(number), SESSION_ID, session.clone());
@@ -73,14 +72,14 @@ async fn with_sessions(
     Ok(circle)
 }
 
-/// Ids, names and times that compress as badly as real ones; the scene's are in a row.
+/// Replaces ids, names and times with random ones, which compress as badly as real ones. The scene's are consecutive.
 fn with_real_ids(mut session: Session) -> Session {
     let mut random = fastrand::Rng::with_seed(1);
     let start = session.start_time.unwrap_or_else(now);
     for participant in &mut session.participants {
         let mut text = |length| -> String { (0..length).map(|_| random.alphanumeric()).collect() };
         participant.participant_id = Some(text(12));
-        // Some 128 bits, as a UUID has.
+        // About 128 bits, like a UUID.
         participant.user_id = Some(text(22));
         let joined = start + TimeDelta::milliseconds(random.i64(0..1_800_000));
         participant.first_join_time = Some(timestamp(joined));
@@ -95,7 +94,7 @@ async fn look(
     people: usize,
     body: impl Fn(usize) -> Value,
 ) -> Result<(), Box<dyn Error>> {
-    // What came before leaves the rate limiters behind.
+    // The rate limiters must not wait because of earlier calls.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (calls, requests) = (circle.ivs.world().calls.len(), circle.s3.requests().len());
     let printed = logged(circle);
@@ -130,7 +129,7 @@ async fn look(
     Ok(())
 }
 
-/// A tick over so many stages, each with three sessions that the lake has for good.
+/// A tick over so many stages, each with three confirmed sessions.
 async fn quiet_tick(circle: &Circle, stages: usize) -> Result<(), Box<dyn Error>> {
     for number in 0..3 * stages {
         let session_id = format!("st-{number:013}");
@@ -165,13 +164,13 @@ async fn quiet_tick(circle: &Circle, stages: usize) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// From the invocation to its answer, with the start of the process.
+/// The seconds from the invocation to the answer, including the start of the process.
 fn seconds(delivery: &Delivery) -> Result<f64, Box<dyn Error>> {
     let (ended, _) = delivery.ended.as_ref().ok_or("a batch under way")?;
     Ok((*ended - delivery.started).as_secs_f64())
 }
 
-/// What CloudWatch Logs would have counted so far.
+/// The bytes that CloudWatch Logs would have counted so far.
 fn logged(circle: &Circle) -> usize {
     let printed = circle.pool.printed();
     printed.lines().map(|line| line.len() + EVENT_BYTES).sum()
@@ -181,5 +180,9 @@ fn counted(names: impl Iterator<Item = String>) -> String {
     let mut counts = BTreeMap::<_, usize>::new();
     names.for_each(|name| *counts.entry(name).or_default() += 1);
     let each = counts.iter().map(|(name, count)| format!("{count} {name}"));
-    each.collect::<Vec<_>>().join(", ")
+    let each = each.collect::<Vec<_>>();
+    if each.is_empty() {
+        return "–".to_owned();
+    }
+    each.join(", ")
 }

@@ -1,5 +1,4 @@
-//! A handler as Lambda sees it, measured: when it asks for events and when it answers, and what it used by the kernel's own
-//! count.
+//! One process of a handler, measured: when it asks for events, when it answers, and what the kernel says that it used.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -14,10 +13,10 @@ use ivs_attendance_local::lambda::runtime_api::{RuntimeApi, Said};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-/// How long a start or an invocation may take; under valgrind they take long.
+/// How long a start or an invocation may take. Valgrind makes them slow.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// What something took.
+/// The time that something took.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
     pub(crate) wall: Duration,
@@ -28,7 +27,7 @@ pub(crate) struct Spent {
 pub(crate) struct Measured {
     api: RuntimeApi,
     process: Child,
-    /// Nanoseconds on a processor, by thread: a thread that has ended keeps what it was last seen with.
+    /// Nanoseconds of processor time by thread. A thread that has ended keeps its last value.
     threads: HashMap<OsString, u64>,
     pub(crate) start: Spent,
 }
@@ -62,7 +61,8 @@ impl Measured {
         Ok(measured)
     }
 
-    /// Gives the process an event. Its time runs until it answers, its processor time until it asks for the next event.
+    /// Gives the process an event. The time is measured until it answers, the processor time until it asks for the next
+    /// event.
     ///
     /// # Errors
     /// When it fails or ends.
@@ -78,7 +78,7 @@ impl Measured {
         Ok((serde_json::from_slice(&answer)?, spent))
     }
 
-    /// Waits until the process asks for an event: when it did, and what it answered before, and when.
+    /// Waits until the process asks for an event. Returns when it did, and its answer before that.
     async fn until_next(
         &mut self,
     ) -> Result<(Instant, Option<(Instant, Vec<u8>)>), Box<dyn Error>> {
@@ -99,8 +99,8 @@ impl Measured {
         }
     }
 
-    /// Waits until no thread of the process has anything to do. It looks often: a thread that ends takes what it used
-    /// since the last look with it.
+    /// Waits until all threads of the process are idle. It reads often, because the time of a thread after the last reading
+    /// is lost when it ends.
     ///
     /// # Errors
     /// When the kernel does not say.
@@ -116,7 +116,7 @@ impl Measured {
         Ok(())
     }
 
-    /// The most memory that it ever had resident, in bytes.
+    /// The peak resident memory, in bytes.
     ///
     /// # Errors
     /// When the kernel does not say.
@@ -130,7 +130,7 @@ impl Measured {
         Ok(kilobytes * 1024)
     }
 
-    /// Ends the process in order, so that it or its tool can say a last word.
+    /// Terminates the process, so that it can still print something.
     ///
     /// # Errors
     /// When the signal cannot be sent.
@@ -147,7 +147,7 @@ impl Measured {
             .ok_or_else(|| io::Error::other("it has ended"))
     }
 
-    /// The processor time so far, of all threads. Not from `stat`, which counts hundredths of a second.
+    /// The processor time of all threads so far. `stat` would have hundredths of a second only.
     fn cpu(&mut self) -> Result<Duration, Box<dyn Error>> {
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid()?))? {
             let thread = thread?;

@@ -1,5 +1,5 @@
-//! `make bench-memory`: what the function takes and costs at several sizes of memory, with which Lambda gives processor
-//! time in proportion. `bench/limited.sh` imitates both.
+//! `make bench-memory`: what the function takes and costs with several sizes of memory. Lambda gives processor time in
+//! proportion to memory; `bench/limited.sh` does both here.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,15 +15,15 @@ use ivs_attendance_local::scene::{STAGE_ARN, ended, request};
 const SIZES: [u32; 4] = [128, 256, 512, 1024];
 /// US dollars for a GB-second on Arm, as in docs/costs.md.
 const GB_SECOND: f64 = 13.3334e-6;
-/// The default paces.
+/// The default rates.
 const PACES: [(&str, &str); 2] = [("CALLS_PER_SECOND", "2"), ("SWEEP_CALLS_PER_SECOND", "4")];
-/// As fast as the settings allow, for what is a matter of memory.
+/// The highest rates that the settings allow, where only memory matters.
 const FAST: [(&str, &str); 2] = [
     ("CALLS_PER_SECOND", "1000"),
     ("SWEEP_CALLS_PER_SECOND", "1000"),
 ];
 const SWEPT_STAGES: usize = 100;
-/// About the most that one invocation can list at the default pace.
+/// About the most that one invocation can list at the default rate.
 const MOST: usize = 170_000;
 const SESSION: &str = "st-0000000000001";
 
@@ -69,7 +69,7 @@ async fn row(function: &Path, folder: &Path, megabytes: u32) -> Result<String, B
         Err(error) => return Err(error),
     };
 
-    // Each has a process of its own here: the dearest case.
+    // Each export starts a process here: the most expensive case.
     let export = start.wall + middle.wall;
     let dollars = 1_000.0 * export.as_secs_f64() * f64::from(megabytes) / 1024.0 * GB_SECOND;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
@@ -134,7 +134,7 @@ impl Limited<'_> {
         Ok(format!("{first:.1} | {second:.1} | {peak} |"))
     }
 
-    /// Starts a process and exports a session at the default pace.
+    /// Starts a process and exports a session at the default rate.
     async fn export(&self, participants: usize) -> Result<(Spent, Spent), Box<dyn Error>> {
         let services = Services::start(self.folder).await?;
         services

@@ -1,4 +1,4 @@
-//! `make bench-quota`: what the quota of IVS costs, measured. Figures beside their limits, never a test.
+//! `make bench-quota`: how long exports take under the quota of IVS. It prints figures; no test depends on them.
 
 use std::error::Error;
 use std::path::Path;

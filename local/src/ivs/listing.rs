@@ -13,29 +13,28 @@ use crate::ivs::request::{Refusal, invalid};
 #[derive(Default)]
 pub(crate) struct Listings {
     walks: HashMap<String, Walk>,
-    begun: u64,
 }
 
 /// What a token stands for: a list, and the place of the next page in it.
 #[derive(Clone)]
 struct Walk {
     operation: &'static str,
-    /// What is listed: a stage's ARN, a session's name, or nothing.
+    /// The stage or the session whose items are listed; empty for the region.
     target: String,
     items: Arc<[Item]>,
-    /// Differs from one listing to the next.
-    listing: u64,
+    /// The number of the listing.
+    listing: usize,
     page: u64,
     offset: usize,
     after_empty: bool,
 }
 
-/// What a list is made of. What it is called stays with the listing; what it says is looked up for its page.
+/// An item of a list, by its name. Its content is looked up when its page is sent.
 #[derive(Clone, Hash)]
 pub(crate) enum Item {
     Stage(String),
     Session(String),
-    /// By its place in the session.
+    /// The position in the session.
     Participant(usize),
 }
 
@@ -46,11 +45,13 @@ pub(crate) struct Page {
 }
 
 impl Listings {
-    /// The page of a list that a request asks for, and the token of the next one.
+    /// The page of a list that a request asks for, with the token of the next page. `listing` numbers a new list, and
+    /// decides its order.
     pub(crate) fn page(
         &mut self,
         operation: &'static str,
         target: String,
+        listing: usize,
         body: &Value,
         faults: &[Kind],
         items: impl FnOnce() -> Vec<Item>,
@@ -60,7 +61,7 @@ impl Listings {
             Some(Some(number @ 1..=100)) => usize::try_from(number).unwrap_or(100),
             Some(_) => return Err(invalid("maxResults must be from 1 to 100")),
         };
-        let walk = self.walk(operation, target, body, items)?;
+        let walk = self.walk(operation, target, listing, body, items)?;
         let is_due = |kind| faults.contains(&kind);
         let first = walk.page == 0;
         let empty = if first {
@@ -122,11 +123,12 @@ impl Listings {
         })
     }
 
-    /// A new listing, or the one that a request's token goes on with.
+    /// A new listing, or the one that a request's token continues.
     fn walk(
-        &mut self,
+        &self,
         operation: &'static str,
         target: String,
+        listing: usize,
         body: &Value,
         items: impl FnOnce() -> Vec<Item>,
     ) -> Result<Walk, Refusal> {
@@ -135,8 +137,6 @@ impl Listings {
             .map(|token| token.as_str().unwrap_or_default())
         {
             None => {
-                self.begun += 1;
-                let listing = self.begun;
                 let mut items = items();
                 items.sort_by_cached_key(|item| hash((listing, item)));
                 Ok(Walk {
@@ -160,7 +160,7 @@ impl Listings {
 }
 
 impl Page {
-    /// The answer, its list under the name of `member`. What was deleted meanwhile is left out.
+    /// The answer, with the list as `member`. Items that were deleted meanwhile are left out.
     pub(crate) fn json(&self, member: &str, value: impl Fn(&Item) -> Option<Value>) -> Value {
         let values: Vec<_> = self.items.iter().filter_map(value).collect();
         let mut answer = json!({ member: values });

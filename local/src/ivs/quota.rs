@@ -1,4 +1,4 @@
-//! The quota of one operation. AWS does not say how it counts, so there are two ways.
+//! The quota of one operation. AWS does not say how it counts calls, so there are two ways to do it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub enum Quota {
     Bucket,
 }
 
-/// What was used of one operation's quota.
+/// How much of the quota of one operation is used.
 pub(crate) struct Used {
     recent: VecDeque<Instant>,
     tokens: f64,
@@ -31,7 +31,7 @@ impl Used {
         }
     }
 
-    /// Takes one call, if there is one to be had.
+    /// Takes one call if the quota allows it.
     pub(crate) fn take(&mut self, quota: Quota, now: Instant) -> bool {
         let granted = match quota {
             Quota::Off => true,

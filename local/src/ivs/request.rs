@@ -1,4 +1,4 @@
-//! What a request to IVS must be like, and the errors that tell so.
+//! The checks of a request to IVS, and the errors that IVS answers with.
 
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -10,7 +10,7 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
 }
 
-/// Checks what a signature covers, though not the signature itself.
+/// Checks the scope of a signature, but not the signature.
 pub(crate) fn check_signature(headers: &HeaderMap, region: &str) -> Result<(), Refusal> {
     let refuse = |message: String| refusal(403, "InvalidSignatureException", message);
     let text = |name: &str| {

@@ -1,4 +1,4 @@
-//! IVS's answers as they go over the wire: restJson1, and what faults make of it.
+//! The answers of IVS as bytes: restJson1, changed by the faults that hit the call.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use crate::server::{DropConnection, Script};
 /// The members that hold lists of structures.
 const LISTS: [&str; 3] = ["participants", "stages", "stageSessions"];
 
-/// The error that a fault puts in an answer's place.
+/// The error that is sent because of a fault.
 pub(crate) fn refused(kind: Kind, operation: &str, later_page: bool) -> Option<Refusal> {
     let (status, code, message) = match kind {
         Kind::Throttle429 => (429, "ThrottlingException", "Rate exceeded"),
@@ -122,7 +122,7 @@ impl Answer {
     }
 }
 
-/// The first fault that breaks the answer itself, whatever it says.
+/// The first fault that breaks the answer itself.
 fn broken(faults: &[Kind]) -> Option<Kind> {
     let breaks = |kind: &Kind| {
         matches!(
@@ -144,7 +144,7 @@ fn add_unknown_members(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(add_unknown_members),
         Value::Object(members) => {
             for (name, value) in members.iter_mut() {
-                // A map of strings, which has no members but entries.
+                // It is a map of strings, so its entries are no members.
                 if name != "tags" {
                     add_unknown_members(value);
                 }

@@ -1,4 +1,4 @@
-//! What the emulated region of IVS Real-Time knows: stages, their sessions, and who took part.
+//! What the emulated region knows: stages, their sessions, and the participants. Tests set it up and change it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -22,9 +22,9 @@ pub struct World {
     pub stages: BTreeSet<String>,
     /// Sessions by stage ARN and session id.
     pub sessions: BTreeMap<(String, String), Session>,
-    /// What goes wrong, for as long as it stands here.
+    /// The faults, until they are removed.
     pub faults: Vec<Fault>,
-    /// Starts that ListStageSessions gives in place of those that GetStageSession gives.
+    /// Start times in ListStageSessions that differ from those in GetStageSession.
     pub listed_starts: BTreeMap<(String, String), DateTime<Utc>>,
     /// Sessions whose start ListStageSessions leaves out.
     pub listed_without_start: BTreeSet<(String, String)>,
@@ -32,7 +32,7 @@ pub struct World {
     pub sick_stages: BTreeSet<String>,
     /// Every request so far.
     pub calls: Vec<Call>,
-    /// Says how many there are.
+    /// Sends the number of calls.
     pub(crate) called: watch::Sender<usize>,
     ends_shown: BTreeMap<(String, String), Instant>,
     pub(crate) listings: Listings,
@@ -48,7 +48,7 @@ pub struct Session {
     pub participants: Vec<Participant>,
 }
 
-/// A participant, with the members of `ParticipantSummary`; what is `None` is left out of the answer.
+/// A participant with the members of `ParticipantSummary`. A member that is `None` is not in the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Participant {
@@ -76,7 +76,7 @@ pub struct Participant {
     pub redundant_ingest: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingest_configuration_arn: Option<String>,
-    /// Until then no list has this participant, as one who comes late.
+    /// No list contains this participant before then.
     #[serde(skip)]
     pub listed_from: Option<Instant>,
     /// Members that the SDK does not know yet.
@@ -90,7 +90,7 @@ pub struct Call {
     pub at: Instant,
     pub operation: String,
     pub body: Value,
-    /// What was sent; 0 if nothing was.
+    /// The status that was sent; 0 if none was.
     pub status: u16,
     /// The faults that hit this call, whether or not they changed its answer.
     pub faults: Vec<Kind>,
@@ -125,7 +125,7 @@ impl World {
         self.sessions.insert(name, session);
     }
 
-    /// The session, to be changed.
+    /// A session, to be changed. It must exist.
     pub fn session(&mut self, stage_arn: &str, session_id: &str) -> &mut Session {
         let name = (stage_arn.to_owned(), session_id.to_owned());
         self.sessions
@@ -133,8 +133,8 @@ impl World {
             .expect("the session was put before")
     }
 
-    /// Deletes a stage: no list has it any more, and a list of its sessions is refused. Its sessions go with it, or
-    /// stay readable by their ids; the service's documents do not say which.
+    /// Deletes a stage: no list contains it, and a list of its sessions is refused. Its sessions are deleted too, or can
+    /// still be read by their ids; the documentation does not say which.
     pub fn delete_stage(&mut self, stage_arn: &str, with_its_sessions: bool) {
         self.stages.remove(stage_arn);
         if with_its_sessions {
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// Lets the end of a session, which it has already, be seen only from `at` on. Until then it looks live.
+    /// Hides the end of a session until `at`. Until then it looks live.
     pub fn show_end_at(&mut self, stage_arn: &str, session_id: &str, at: Instant) {
         let name = (stage_arn.to_owned(), session_id.to_owned());
         self.ends_shown.insert(name, at);
@@ -153,12 +153,12 @@ impl World {
         self.faults.push(Fault::new(operation, when, kind));
     }
 
-    /// Begins the chance in `When::Probability` anew.
+    /// Seeds the chance in `When::Probability`.
     pub fn seed(&mut self, seed: u64) {
         self.random.seed(seed);
     }
 
-    /// The end of a session, as far as it can be seen.
+    /// The end of a session, unless it is hidden.
     pub(crate) fn end_time(&self, name: &(String, String)) -> Option<DateTime<Utc>> {
         let shown = self.ends_shown.get(name);
         if shown.is_some_and(|&at| Instant::now() < at) {

@@ -1,6 +1,6 @@
-//! The whole circle: event → queue of work → function → lake, and tick → queue of sweeps → function → queue of work.
-//! The queues, their source mappings and the function's time-out are those of `template.yaml`, with all times divided by one
-//! factor.
+//! The deployed system on one machine: event → queue of work → function → lake, and tick → queue of sweeps → function →
+//! queue of work. Queues, mappings and the function's time-out have the settings of `template.yaml`. All times are divided
+//! by one factor.
 
 use std::collections::HashMap;
 use std::io;
@@ -28,18 +28,18 @@ pub const WORK: &str = "work";
 pub const SWEEPS: &str = "sweeps.fifo";
 pub const DEAD: &str = "work-dead";
 
-/// SQS's counts settle a minute or more after the last sending.
+/// SQS needs a minute or more until its counts are correct.
 const COUNTS_LAG: Duration = Duration::from_secs(90);
 
-/// What differs from one circle to another.
+/// The settings of a circle.
 #[derive(Clone, Debug)]
 pub struct CircleSettings {
-    /// Variables of the function, beside its usual ones.
+    /// Additional variables of the function.
     pub variables: Vec<(String, String)>,
-    /// What all times are divided by: those of the template, and the lag of the queues' counts. By 100, Lambda's time-out is
-    /// 9 s, and a failed message comes back after 10 s.
+    /// All times are divided by it: those of the template, and the lag of the queues' counts. With 100, Lambda's time-out
+    /// is 9 s, and a failed message comes back after 10 s.
     pub factor: u32,
-    /// Processes of the function at most.
+    /// The maximum number of processes.
     pub processes: usize,
 }
 
@@ -80,12 +80,12 @@ pub struct Circle {
     pub sweeps: Mapping,
     timeout: Duration,
     folder: PathBuf,
-    /// Removes the folder with the value.
+    /// Removes the folder when the value is dropped.
     own: Option<TempDir>,
 }
 
 impl Circle {
-    /// Starts everything in a folder of its own below `parent`, which goes with the value.
+    /// Starts everything in a new folder below `parent`, which is removed when the value is dropped.
     pub async fn start(
         bootstrap: &Path,
         parent: &Path,
@@ -111,7 +111,7 @@ impl Circle {
         Ok(circle)
     }
 
-    /// Starts everything in a folder, which stays.
+    /// Starts everything in a folder that is kept.
     pub async fn start_in(
         bootstrap: &Path,
         folder: &Path,
@@ -165,12 +165,12 @@ impl Circle {
         })
     }
 
-    /// Invokes the function directly, past the queues.
+    /// Invokes the function directly, without the queues.
     pub async fn invoke(&self, payload: Value) -> Result<Answer, Died> {
         self.pool.invoke(payload, self.timeout).await
     }
 
-    /// Leaves the folder, with the bucket and what the processes printed, where it is.
+    /// Keeps the folder, with the bucket and the logs.
     pub fn keep(&mut self) -> &Path {
         if let Some(own) = &mut self.own {
             own.disable_cleanup(true);
@@ -178,8 +178,8 @@ impl Circle {
         &self.folder
     }
 
-    /// What the schedule sends. It comes every quarter of an hour, and tests wait less: so each tick has a deduplication id of
-    /// its own.
+    /// Sends the message of the schedule. Tests send it more often than the schedule does, so each has a unique
+    /// deduplication id.
     pub fn tick(&self) {
         self.send_to_sweeps(&json!({ "sweep": {} }));
     }
@@ -189,16 +189,15 @@ impl Circle {
         self.sqs.send_once(SWEEPS, "sweep", &payload.to_string());
     }
 
-    /// Waits until both queues are empty and nothing is worked on.
+    /// Waits until both queues are empty.
     ///
     /// # Errors
-    /// `TimedOut`, naming every queue's depth.
+    /// `TimedOut` with the depth of every queue.
     pub async fn until_quiet(&self, timeout: Duration) -> io::Result<()> {
         self.sqs.until_empty(&[WORK, SWEEPS], timeout).await
     }
 
-    /// Waits until both queues are empty, and the counts of the queue of work say so, as they do long before the next tick of a
-    /// schedule.
+    /// Waits until both queues are empty and the reported counts of the queue of work are 0.
     pub async fn until_settled(&self, timeout: Duration) -> io::Result<()> {
         self.until_quiet(timeout).await?;
         while self.sqs.told_depth(WORK).all() > 0 {
@@ -207,7 +206,7 @@ impl Circle {
         Ok(())
     }
 
-    /// The log lines of all sweeps that came to an end, in no particular order.
+    /// The log lines of all finished sweeps, in no particular order.
     pub fn swept(&self) -> Vec<Value> {
         self.pool
             .log_lines()

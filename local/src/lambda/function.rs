@@ -1,4 +1,4 @@
-//! One process of the function's real binary, behind a Runtime API of its own.
+//! One process of the function's binary, with its own Runtime API.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,10 +19,10 @@ pub struct Function {
     log: PathBuf,
 }
 
-/// What came back of an invocation: the answer, or the Lambda error.
+/// The result of an invocation: the answer, or the Lambda error.
 pub type Answer = Result<Value, Failure>;
 
-/// A Lambda error, by its two members.
+/// A Lambda error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub error_type: String,
@@ -32,7 +32,7 @@ pub struct Failure {
 /// Why an invocation brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Died {
-    /// Lambda's time-out ran out, and the process was killed.
+    /// It did not answer within the time-out, and was killed.
     TimedOut,
     /// The process ended, with this status.
     Ended(String),
@@ -67,12 +67,12 @@ impl Function {
         }
     }
 
-    /// Invokes the function with Lambda's `timeout`, and waits for what comes back. As in Lambda, the time runs from
-    /// when the function has started and asks for an event, and its end kills the process. The start may take as long
+    /// Invokes the function with Lambda's `timeout`, and waits for the result. As in Lambda, the time starts when the
+    /// function has started and asks for an event, and the process is killed when it ends. The start may take as long
     /// again.
     ///
     /// # Errors
-    /// If the process ended, by itself or because the time had run out. It is of no use any more.
+    /// When the process ended by itself or ran out of time. It cannot be used again.
     pub async fn try_invoke(&mut self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
         let started_by = Instant::now() + timeout;
         while !matches!(self.said(started_by).await?, Said::Next) {}
@@ -97,7 +97,7 @@ impl Function {
     /// What the process says next. If that does not come in time, the process is killed.
     async fn said(&mut self, in_time: Instant) -> Result<Said, Died> {
         tokio::select! {
-            // What was said before the end counts.
+            // Something said before the process ended still counts.
             biased;
             (_, said) = self.api.said() => return Ok(said),
             status = self.process.wait() => {
@@ -121,7 +121,7 @@ impl Function {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// What the function printed so far. It prints before it answers, so after an answer nothing is missing.
+    /// The output of the process so far. It logs before it answers, so after an answer the output is complete.
     pub fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).expect("the function's log")
     }

@@ -1,11 +1,11 @@
-//! Lambda's event source mapping: collects a queue's messages into batches, invokes the function with them, and deletes
-//! what it succeeded at.
+//! Lambda's event source mapping. It collects messages of a queue into batches, invokes the function with each batch, and
+//! deletes the messages that succeeded.
 //!
-//! What is not deleted comes back by itself when its visibility ends: messages that the function reports as failed, and
-//! the whole batch after an error, the death of the process, or a report that names no message of the batch.
-//! After <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html> and
-//! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>. Not here: the slow growth and the
-//! back-off of Lambda's pollers.
+//! A message that is not deleted is delivered again when its visibility time-out ends: one that the function reports as
+//! failed, and the whole batch after an error, the death of the process, or a report that is not valid. After
+//! <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html> and
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>. Not here: how Lambda adds pollers
+//! slowly, and how they back off.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -22,37 +22,36 @@ use crate::sqs::Sqs;
 use crate::sqs::queues::{Queues, Received};
 use crate::{ACCOUNT, REGION};
 
-/// The largest payload of an invocation, in bytes, and what a message takes of it beside its body, at most.
+/// The largest payload of an invocation in bytes, and the most that a message adds to its body.
 const LARGEST: usize = 6 * 1024 * 1024;
 const OVERHEAD: usize = 1024;
 
-/// As in the template's `Events` and `ScalingConfig`.
+/// The settings in the template's `Events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappingSettings {
     /// At most 10,000; above 10 only with a window, and not for a FIFO queue.
     pub batch_size: usize,
-    /// How long a batch is filled, from its first message on; until it has `batch_size` messages or 6 MB.
+    /// How long a batch waits for more messages after its first one, unless it has `batch_size` messages or 6 MB before.
     pub window: Duration,
-    /// Batches at the function at a time; SQS allows no less than 2. A FIFO queue's groups come one batch at a time.
+    /// The most batches at a time; Lambda allows no less than 2. Of a group of a FIFO queue it is one.
     pub max_concurrency: usize,
-    /// Whether the function answers with the failed messages (`ReportBatchItemFailures`). If not, any answer is
-    /// success of all.
+    /// Whether the function reports failed messages (`ReportBatchItemFailures`). If not, any answer is a success of all.
     pub reports_failures: bool,
 }
 
-/// The running mapping of one queue to one function; it ends with the value. Batches under way are given up then, and
-/// come back when their visibility ends.
+/// The running mapping of one queue to one function. When the value is dropped, running batches are abandoned, and their
+/// messages are delivered again when their visibility ends.
 pub struct Mapping {
     task: JoinHandle<()>,
     log: Arc<Log>,
 }
 
-/// One batch, as it went.
+/// A batch that was delivered.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub messages: Vec<Received>,
     pub started: Instant,
-    /// When and with what it ended; nothing yet if it is under way.
+    /// When it ended, and the result; `None` while it runs.
     pub ended: Option<(Instant, Result<Answer, Died>)>,
     /// The ids of the messages that were left in the queue.
     pub failed: Vec<String>,
@@ -107,13 +106,13 @@ impl Mapping {
         }
     }
 
-    /// Every batch so far, those under way too.
+    /// All batches so far, including running ones.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.log.lock().clone()
     }
 
-    /// Whether no batch is being filled or worked on. A batch counts from the moment in which its first message is in
-    /// flight until its last one is deleted.
+    /// Whether no batch is being collected or running. A batch counts from when its first message is in flight until its
+    /// last message is deleted.
     pub fn idle(&self) -> bool {
         *self.log.busy.borrow() == 0
     }
@@ -140,7 +139,7 @@ impl Log {
     }
 }
 
-/// Counts a batch as long as the value lives.
+/// Counts a batch until the value is dropped.
 struct Busy(Arc<Log>);
 
 impl Busy {
@@ -188,7 +187,7 @@ impl Poller {
         }
     }
 
-    /// Waits for a message, and then for more as long as the window lasts.
+    /// Waits for a message, and then for more until the window ends.
     async fn batch(&self) -> (Vec<Received>, Busy) {
         let MappingSettings {
             batch_size, window, ..
@@ -199,7 +198,7 @@ impl Poller {
             .until(|world, now| {
                 let fits = |body: &str| fits(body, &mut room);
                 let first = world.receive(&self.queue, now, batch_size, fits);
-                // Counted while the queues are held, so that a message is never in flight without a batch.
+                // Counted while the queues are locked, so that a message is never in flight without a batch.
                 (!first.is_empty()).then(|| (first, Busy::new(&self.log)))
             })
             .await;
@@ -261,7 +260,7 @@ impl Poller {
     }
 }
 
-/// Whether a message fits into the rest of a payload, from which it is then taken.
+/// Whether a message fits into the room that is left in a payload. If so, the room becomes smaller.
 fn fits(body: &str, room: &mut usize) -> bool {
     let escaped = Value::from(body).to_string().len();
     match room.checked_sub(escaped + OVERHEAD) {
@@ -273,7 +272,7 @@ fn fits(body: &str, room: &mut usize) -> bool {
     }
 }
 
-/// The messages that an answer reports as failed; nothing if it is no report, which fails them all.
+/// The messages that an answer reports as failed; `None` if the answer is not a valid report, so that all failed.
 fn reported<'a>(answer: &Value, ids: &HashSet<&'a str>) -> Option<HashSet<&'a str>> {
     let failures = match answer {
         Value::Null => return Some(HashSet::new()),

@@ -1,8 +1,8 @@
-//! Lambda's execution environments: processes of the real binary, as many as work comes at a time, each with one
-//! invocation at a time, kept warm in between, and started anew when one has died.
+//! Lambda's execution environments: processes of the function's binary, each with one invocation at a time. A process stays
+//! warm between invocations. A new one starts when none is free, or when one has died.
 //!
-//! After <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>. Unlike Lambda, which refuses
-//! work above its limit, the pool lets it wait.
+//! After <https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>. Lambda refuses invocations above
+//! its limit; here they wait.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::lambda::function::{Answer, Died, Function};
 
-/// A function's environments. They end with the value.
+/// The environments of a function. They end when the value is dropped.
 pub struct Pool {
     bootstrap: PathBuf,
     folder: PathBuf,
@@ -31,19 +31,19 @@ pub type Invocation = Pin<Box<dyn Future<Output = Result<Answer, Died>> + Send>>
 #[derive(Default)]
 struct State {
     variables: HashMap<String, String>,
-    /// How often the variables were changed: a process has those of its start.
+    /// How often the variables were changed. A process keeps those that it started with.
     deployments: usize,
-    /// Idle processes, each with the deployment that it is of.
+    /// Idle processes, each with the number of its deployment.
     warm: Vec<(usize, Function)>,
-    /// What kills the process of each invocation under way, by the number of the invocation.
+    /// For each running invocation, by its number: notified to kill its process.
     busy: HashMap<usize, Arc<Notify>>,
     invocations: usize,
     logs: Vec<PathBuf>,
 }
 
 impl Pool {
-    /// A pool of at most `most` processes of `bootstrap`, none of which is started yet. Each prints into a file of its
-    /// own in `folder`, which must be there.
+    /// A pool of at most `most` processes of `bootstrap`. None is started yet. Each writes its log to a file in `folder`,
+    /// which must exist.
     pub fn new(
         bootstrap: PathBuf,
         variables: HashMap<String, String>,
@@ -62,10 +62,10 @@ impl Pool {
         }
     }
 
-    /// Invokes the function in a warm process, or else in a new one, with Lambda's `timeout`.
+    /// Invokes the function in a warm process, or in a new one if there is none, with Lambda's `timeout`.
     ///
     /// # Errors
-    /// If the process died: by itself, by [`Pool::kill_one`], or because the time had run out.
+    /// When the process died by itself, was killed, or ran out of time.
     pub async fn invoke(&self, payload: Value, timeout: Duration) -> Result<Answer, Died> {
         let _turn = self.free.acquire().await.expect("it is never closed");
         let (deployment, mut function) = self.function().await;
@@ -83,7 +83,7 @@ impl Pool {
         result
     }
 
-    /// [`Pool::invoke`] as a mapping takes it.
+    /// [`Pool::invoke`] as a function that a mapping can call.
     pub fn invoker(
         self: &Arc<Self>,
         timeout: Duration,
@@ -95,7 +95,7 @@ impl Pool {
         }
     }
 
-    /// Changes a variable, as a deployment does: work under way ends as it began, and all that follows finds a new process.
+    /// Changes a variable, as a deployment does: running invocations keep the old value, later ones get a new process.
     pub fn deploy(&self, variable: &str, value: &str) {
         let mut state = self.lock();
         state.deployments += 1;
@@ -104,13 +104,13 @@ impl Pool {
             .insert(variable.to_owned(), value.to_owned());
     }
 
-    /// Sends SIGKILL to the busy process whose invocation began first, and says whether there was one.
+    /// Kills the busy process whose invocation began first. Returns false if there is none.
     pub fn kill_one(&self) -> bool {
         self.kill(|_| 0)
     }
 
-    /// Sends SIGKILL to one of the busy processes, and says whether there was one. `choose` is given their number, and
-    /// gives a place among them in the order in which their invocations began.
+    /// Kills one of the busy processes. Returns false if there is none. `choose` gets their number and returns a position
+    /// in the order in which their invocations began.
     pub fn kill(&self, choose: impl FnOnce(usize) -> usize) -> bool {
         let mut state = self.lock();
         let mut busy: Vec<_> = state.busy.keys().copied().collect();
@@ -133,24 +133,25 @@ impl Pool {
             .expect("the sender lives");
     }
 
-    /// How many processes are at work.
+    /// The number of busy processes.
     pub fn busy(&self) -> usize {
         self.lock().busy.len()
     }
 
-    /// How many processes were started so far.
+    /// The number of processes that were started.
     pub fn started(&self) -> usize {
         self.lock().logs.len()
     }
 
-    /// What all processes printed so far, the dead ones too, one after the other.
+    /// The output of all processes, including dead ones.
     pub fn printed(&self) -> String {
         let logs = self.lock().logs.clone();
         let read = |log| std::fs::read_to_string(log).expect("a log of the function");
         logs.iter().map(read).collect()
     }
 
-    /// The log lines of all processes, the dead ones too. A line that its process's death cut off is left out.
+    /// The log lines of all processes, including dead ones. A line that was cut off by the death of its process is left
+    /// out.
     pub fn log_lines(&self) -> Vec<Value> {
         let logs = self.lock().logs.clone();
         let mut lines = Vec::new();
@@ -187,7 +188,7 @@ impl Pool {
             let mut state = self.lock();
             let number = state.logs.len() + 1;
             let log = self.folder.join(format!("function-{number}.log"));
-            // There from the start, so that whoever reads the logs finds every one.
+            // Created now, so that all logs can be read at any time.
             std::fs::write(&log, "").unwrap_or_else(|error| panic!("{}: {error}", log.display()));
             state.logs.push(log.clone());
             (log, state.deployments, state.variables.clone())
@@ -203,7 +204,7 @@ impl Pool {
     }
 }
 
-/// Makes an invocation one that can be killed, as long as the value lives.
+/// Lets an invocation be killed until the value is dropped.
 struct Busy<'a> {
     pool: &'a Pool,
     number: usize,

@@ -52,7 +52,7 @@ pub struct RuntimeApi {
     said: mpsc::UnboundedReceiver<(Instant, Said)>,
 }
 
-/// What the requests share.
+/// The state that all requests share.
 #[derive(Clone)]
 struct Shared {
     events: Arc<Mutex<mpsc::UnboundedReceiver<Event>>>,

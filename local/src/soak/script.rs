@@ -1,6 +1,6 @@
-//! What a soak will do, drawn from its seed before it begins: the sessions, and everything that happens to them and to
-//! the function, each at its time. The seed repeats all of it; only how processes and messages interleave is new each
-//! time.
+//! The script of a soak: its sessions, and everything that happens to them and to the function, each at its time. All of it
+//! is drawn from the seed before the soak begins. The same seed gives the same script; only the timing of processes and
+//! messages differs from run to run.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::template::Template;
 
 /// The id of a session that makes a debug build of the function panic.
 const PANICS: &str = "st-PanicsInDebug";
-/// So much memory, in MB, leaves some 1.6 MB for the rows of a session.
+/// The function's memory in MB. It leaves about 1.6 MB for the rows of a session.
 pub(super) const MEMORY_MEGABYTES: &str = "26";
 
 /// A session's stage and id.
@@ -25,45 +25,45 @@ pub(super) type Name = (String, String);
 pub(super) struct Script {
     pub(super) stages: Vec<String>,
     pub(super) plans: Vec<Plan>,
-    /// What happens, and how long after the beginning.
+    /// What happens, and how long after the start.
     pub(super) actions: Vec<(Duration, Action)>,
 }
 
-/// A session: what it will be once everything has happened.
+/// A session as it will be in the end.
 pub(super) struct Plan {
     pub(super) name: Name,
     pub(super) start: DateTime<Utc>,
-    /// `None` if it is live to the end.
+    /// `None` if the session stays live.
     pub(super) end: Option<DateTime<Utc>>,
-    /// The function cannot work on it until the faults have stopped.
+    /// The function fails on it until the faults stop.
     pub(super) deadly: Option<Deadly>,
-    /// IVS tells its start only when the faults have stopped, so that until then it fails for good.
+    /// IVS does not tell its start until the faults stop, so exports of it fail until then.
     pub(super) startless: bool,
     pub(super) people: Vec<Participant>,
-    /// Those who come late to the list, by their places, and how long after the beginning.
+    /// Participants who appear late in the list: their positions, and how long after the start.
     pub(super) late: Vec<(usize, Duration)>,
-    /// Some states are not yet the last ones when it begins.
+    /// Some states are not final when it begins.
     pub(super) unsettled: bool,
 }
 
-/// What a session does to the function that works on it.
+/// What a session does to a function that exports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deadly {
-    /// It panics. IVS forgets the session in the end.
+    /// The function panics. IVS forgets the session in the end.
     Panics,
-    /// Its participants do not fit into the memory, for the length of their user ids. In the end they are short.
+    /// Its user ids are so long that the participants do not fit into memory. In the end they become short.
     TooLarge,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Action {
-    /// A session comes into being, by its place among the plans.
+    /// A session begins. All sessions are given by their positions among the plans.
     Begin(usize),
-    /// Its end shows.
+    /// Its end becomes visible.
     End(usize),
-    /// Its participants' states come to their last.
+    /// Its participants' states become final.
     Settle(usize),
-    /// IVS forgets a participant whom the lake has.
+    /// IVS forgets a participant who is in the lake.
     Forget(usize),
     /// EventBridge delivers a hint.
     Hint(usize),
@@ -75,7 +75,7 @@ pub(super) enum Action {
     Kill,
     /// A person redrives the dead-letter queue.
     Redrive,
-    /// For a while every call fails.
+    /// Every call of an operation fails, until `AllWell`.
     IvsFails(&'static str, Kind),
     S3Fails(&'static str, S3Kind),
     SqsFails(Fault),
@@ -87,7 +87,7 @@ pub(super) enum Action {
     Delete(String),
 }
 
-/// What strikes every call of an operation for a while.
+/// Faults that hit every call of an operation for some time.
 const IVS_EPISODES: [(&str, Kind); 12] = [
     ("ListParticipants", Kind::TokensEverNew),
     ("ListParticipants", Kind::TokenRepeated),
@@ -112,7 +112,7 @@ const S3_EPISODES: [(&str, S3Kind); 6] = [
 ];
 
 impl Script {
-    /// Draws everything for a soak that begins at `now`.
+    /// Draws the script of a soak that begins at `now`.
     pub(super) fn draw(settings: &Settings, now: DateTime<Utc>, random: &mut Rng) -> Self {
         let mut draw = Draw {
             settings,
@@ -151,12 +151,12 @@ impl Draw<'_> {
     fn plan(&mut self, place: usize, stages: &[String]) -> Plan {
         let chaos = self.settings.chaos.as_secs_f64();
         let confirm = CONFIRM_AFTER.as_secs_f64();
-        // So that the second look, too, comes at most a few seconds after the faults.
+        // Then the second look is due at most a few seconds after the faults stop.
         let last_end = chaos + 8.0 - confirm;
-        // In seconds from the beginning: when it begins, when its end shows, and the end itself.
+        // In seconds after the start of the soak: when it begins, when its end becomes visible, and its end.
         let (mut begins, shows, end) = match self.random.f64() {
             p if p < 0.07 => (0.0, None, 0.0),
-            // Long ago, so that there is but one look, and no second one mends it.
+            // Long ago: it is listed only once, so no second look repairs it.
             p if p < 0.32 => {
                 let shows = self.between(-chaos, 0.85 * chaos).max(0.0);
                 (0.0, Some(shows), -self.between(3_660.0, 180_000.0))
@@ -182,7 +182,7 @@ impl Draw<'_> {
             _ => None,
         };
         let (begins, shows, end) = match deadly {
-            // It has ended before anybody can look, so that each look meets what it does.
+            // It has ended before the first look, so every look runs into it.
             Some(_) => (0.0, Some(0.0), -self.between(3_660.0, 180_000.0)),
             None => (begins, shows, end),
         };
@@ -209,7 +209,7 @@ impl Draw<'_> {
         };
 
         self.act(begins, Action::Begin(place));
-        // A look that is the last may have begun one time-out before the moment that makes it the last.
+        // The final look may begin one time-out before the second look is due.
         let timeout = Template::scaled(self.settings.factor).timeout();
         let known_by = end + confirm - timeout.as_secs_f64() - 3.0;
         let changes = shows.is_some() && !people.is_empty() && known_by > 0.5 && deadly.is_none();
@@ -223,7 +223,7 @@ impl Draw<'_> {
         let unsettled = changes && self.chance(0.25);
         if !unsettled {
             for who in &mut people {
-                // One whom nothing but the whole row tells from another.
+                // Someone who has no id: only the whole row identifies them.
                 if who.first_join_time.is_some() && self.chance(0.01) {
                     who.participant_id = None;
                 }
@@ -301,7 +301,7 @@ impl Draw<'_> {
         people
     }
 
-    /// Hints: some before the end, some at it, all of them late, some lost, some twice.
+    /// Hints, before the end and at the end. All come late; some are lost, some come twice.
     fn hints(&mut self, place: usize, begins: f64, shows: Option<f64>) {
         let chaos = self.settings.chaos.as_secs_f64();
         let mut sent = Vec::new();
@@ -309,7 +309,7 @@ impl Draw<'_> {
         for _ in 0..self.random.usize(0..3) {
             sent.push(self.between(begins, until));
         }
-        // Of what ended before the beginning hardly any is still under way.
+        // Few hints of sessions that ended before the soak still arrive.
         if shows.is_some_and(|shows| shows > 0.0) || self.chance(0.2) {
             sent.extend([until; 2]);
         }
@@ -329,7 +329,7 @@ impl Draw<'_> {
         }
     }
 
-    /// What happens to all alike.
+    /// What does not concern a single session: ticks, kills, and faults that last.
     fn chaos(&mut self, stages: &[String]) {
         let chaos = self.settings.chaos.as_secs_f64();
         let stages_count = f64::from(u32::try_from(stages.len()).unwrap_or(u32::MAX));
@@ -373,7 +373,7 @@ impl Draw<'_> {
         }
     }
 
-    /// Something that comes about every `gap` seconds.
+    /// An action about every `gap` seconds.
     fn again(&mut self, gap: f64, action: impl Fn(&mut Rng) -> Action) {
         let mut at = self.between(0.0, gap);
         while at < self.settings.chaos.as_secs_f64() {
@@ -395,7 +395,7 @@ impl Draw<'_> {
         self.random.f64() < probability
     }
 
-    /// The time so many seconds after the beginning, to the millisecond.
+    /// The time so many seconds after the start, to the millisecond.
     #[expect(clippy::cast_possible_truncation, reason = "less than a week")]
     fn at(&self, seconds: f64) -> DateTime<Utc> {
         self.now + TimeDelta::milliseconds((seconds * 1000.0) as i64)

@@ -1,9 +1,9 @@
-//! What a soak is asked for, and the options of `make soak` that say so.
+//! The settings of a soak, and the options of `make soak` that set them.
 
 use std::error::Error;
 use std::time::Duration;
 
-/// `CONFIRM_AFTER_MINUTES`, so short that both looks take place.
+/// `CONFIRM_AFTER_MINUTES`. It is short, so that both looks happen during a soak.
 pub(super) const CONFIRM_AFTER: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Settings {
     pub sessions: usize,
     /// How long the faults last.
     pub chaos: Duration,
-    /// What the template's times are divided by.
+    /// All times of the template are divided by it.
     pub factor: u32,
 }
 
@@ -28,10 +28,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads options like `seed=7`. Without a seed it is `any_seed`.
+    /// Reads options like `seed=7`. The default of the seed is `any_seed`.
     ///
     /// # Errors
-    /// When an option is unknown or no number; the error quotes it.
+    /// When an option is unknown or its value is no number. The error quotes the option.
     pub fn parse(options: &[&str], any_seed: u64) -> Result<Self, Box<dyn Error>> {
         let mut settings = Self {
             seed: any_seed,

@@ -1,5 +1,4 @@
-//! The lake compared with what the emulator knows. Files are read with Arrow alone, so that nothing of the function
-//! judges the function.
+//! Compares the lake with what the emulator knows. It reads the files with Arrow only, without any code of the function.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,22 +12,23 @@ use crate::ivs::world::{Participant, Session};
 use crate::lambda::circle::Circle;
 use crate::soak::script::Name;
 
-/// What must not be: a line for each case.
+/// Everything that is wrong, a line for each case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Ended sessions without an object, and participants who were listed and are not in the file.
     pub lost: Vec<String>,
     /// Sessions with two objects, and participants who are twice in a file.
     pub doubled: Vec<String>,
-    /// Files that do not parse, or say something else than IVS.
+    /// Files that cannot be parsed, or differ from what IVS says.
     pub torn: Vec<String>,
     /// Objects of sessions that have not ended.
     pub live: Vec<String>,
     /// PUTs without a condition.
     pub unconditional: Vec<String>,
-    /// Sessions listed more often than twice and once more for each of: a fault of a call that lists its participants; a fault of a
-    /// request for its object; a batch with it whose process died; a batch with it that overlapped an earlier one; an
-    /// `OutOfTime` or a `SessionTooLarge` that was logged of it; a batch that cut it short; a rewrite.
+    /// Sessions that were listed too often. Two listings are allowed, and one more for each of these: a fault of a call
+    /// that lists the participants; a fault of a request for the object; a batch whose process died; a batch that
+    /// overlapped an earlier one; an `OutOfTime` or `SessionTooLarge` in the log; a batch that ran out of time for it; a
+    /// rewrite.
     pub listed_too_often: Vec<String>,
 }
 
@@ -51,14 +51,14 @@ const COLUMNS: [&str; 16] = [
     "redundant_ingest",
     "ingest_configuration_arn",
 ];
-/// The place of `participant_id`.
+/// The position of `participant_id`.
 pub(super) const ID: usize = 4;
 
 /// A row's values as text, in the order of the columns.
 pub(super) type Row = Vec<Option<String>>;
 
 impl Verdict {
-    /// Of sessions that were `deleted` IVS knows nothing any more: what the lake has of them need not be all.
+    /// IVS no longer knows the sessions in `deleted`, so their files may be incomplete.
     pub(super) fn of(circle: &Circle, deleted: &BTreeMap<Name, Session>) -> Self {
         let mut verdict = Self::default();
         let sessions = circle.ivs.world().sessions.clone();
@@ -86,7 +86,7 @@ impl Verdict {
         verdict
     }
 
-    /// Whether there is nothing to be seen.
+    /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }
@@ -243,7 +243,7 @@ impl Verdict {
     }
 }
 
-/// The keys of the table's objects, by their file's name, which tells the session.
+/// The keys of the table's objects, by file name. The file name identifies the session.
 pub(super) fn objects(circle: &Circle) -> BTreeMap<String, Vec<String>> {
     let mut objects = BTreeMap::<_, Vec<_>>::new();
     for key in circle.s3.keys() {
@@ -272,7 +272,7 @@ pub(super) fn named(body: &Value) -> Option<Name> {
     Some((stage, session))
 }
 
-/// A participant's row, as it should be.
+/// The row that a participant should have.
 fn row(name: &Name, session: &Session, end: DateTime<Utc>, who: &Participant) -> Row {
     let millis = |time: DateTime<Utc>| time.timestamp_millis().to_string();
     let join = who

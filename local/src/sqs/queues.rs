@@ -1,12 +1,12 @@
-//! Queues of SQS without their wire: what becomes of a message over time.
+//! The messages of SQS queues, and what happens to them over time.
 //!
-//! A message's way is kept as a timeline, the steps that lie ahead included (a delay that will end, a visibility that
-//! will time out). So nothing has to run in the background, and the counts of any moment can be told, which is what
-//! SQS's approximate counts are: true of some moment before.
+//! Each message has a timeline of its states, future ones included: the end of its delay, the end of its visibility
+//! time-out. So nothing runs in the background, and the counts at any earlier moment can be computed. SQS's approximate
+//! counts are such counts.
 //!
-//! Delay, visibility, receive counts and dead letters after
-//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/welcome.html>. Where that is silent, the
-//! comment says so. Not here: long polling limits, the limit of messages in flight, message attributes.
+//! Delay, visibility, receive counts and dead letters follow
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/welcome.html>. Where that page says nothing,
+//! a comment here does. Not here: long polling, the limit of messages in flight, message attributes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -19,24 +19,23 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How a queue treats its messages. The default is a standard queue as SQS creates it.
+/// The attributes of a queue. The default is what SQS gives a new standard queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSettings {
-    /// How long a new message stays hidden, if its sender does not say.
+    /// How long a new message stays hidden, unless its sender says otherwise.
     pub delay: Duration,
     /// How long a received message stays hidden.
     pub visibility_timeout: Duration,
-    /// How long after its sending a message is dropped.
+    /// How long a message is kept.
     pub retention: Duration,
-    /// The queue to which a message goes that was received that many times and not deleted. It moves when it would be
-    /// received once more.
+    /// The dead-letter queue, and the maximum receive count. A message moves there when it would be received once more.
     pub dead_letter: Option<(String, u32)>,
-    /// In order within a group, one batch of a group in flight at a time, and without duplicates.
+    /// A FIFO queue: messages of a group come in order, one batch at a time, without duplicates.
     pub fifo: bool,
-    /// For how long a FIFO queue takes a second message of the same deduplication id, or else of the same body, for
-    /// the first one. SQS: 5 minutes; shorter where time is scaled.
+    /// How long a FIFO queue treats a second message with the same deduplication id, or without an id with the same body,
+    /// as a duplicate. 5 minutes in SQS; shorter where times are scaled.
     pub deduplication: Duration,
-    /// `GetQueueAttributes` answers with the counts as they were that long ago.
+    /// `GetQueueAttributes` returns the counts as they were that long ago.
     pub counts_lag: Duration,
 }
 
@@ -54,7 +53,7 @@ impl Default for QueueSettings {
     }
 }
 
-/// How many messages lie in a queue.
+/// The number of messages in a queue, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
     pub visible: usize,
@@ -73,13 +72,13 @@ impl Depth {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     pub id: String,
-    /// What deletes the message. A later receive makes it void.
+    /// Deletes the message. It is invalid after the next receive.
     pub receipt: String,
     pub body: String,
     pub md5: String,
     /// This receive included.
     pub receives: u32,
-    /// Milliseconds since 1970, as the next one.
+    /// In milliseconds since 1970, like the next one.
     pub sent_at: i64,
     pub first_received_at: i64,
     pub group: Option<String>,
@@ -104,7 +103,7 @@ pub(crate) struct Sent {
     pub(crate) sequence: Option<String>,
 }
 
-/// All queues, and whoever waits for something in them. A clone is another handle.
+/// All queues, and those who wait for a change. A clone is another handle to the same queues.
 #[derive(Clone)]
 pub(crate) struct Queues {
     world: Arc<Mutex<World>>,
@@ -113,7 +112,7 @@ pub(crate) struct Queues {
 
 pub(crate) struct World {
     queues: BTreeMap<String, Queue>,
-    /// Numbers messages, receipts and moves, so that it differs after each of them.
+    /// Counts messages, receipts and moves, so it changes with each of them.
     counter: u64,
     started: Instant,
     started_millis: i64,
@@ -161,20 +160,20 @@ impl Queues {
         }
     }
 
-    /// A look without a change.
+    /// Reads without a change.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&World, Instant) -> T) -> T {
         let world = self.lock();
         look(&world, Instant::now())
     }
 
-    /// A change, of which everyone who waits is told.
+    /// Makes a change, and wakes everyone who waits.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut World, Instant) -> T) -> T {
         let result = change(&mut self.lock(), Instant::now());
         self.changes.send_replace(());
         result
     }
 
-    /// Tries at once, and again whenever a queue has changed or time has moved a message, until there is something.
+    /// Tries at once, and again at every change of a message, until `attempt` returns something.
     pub(crate) async fn until<T>(
         &self,
         mut attempt: impl FnMut(&mut World, Instant) -> Option<T>,
@@ -202,7 +201,7 @@ impl Queues {
         self.changes.subscribe()
     }
 
-    /// Waits for the next change since the last one seen, or that time makes after `looked`.
+    /// Waits for the next change: one that was made since the last call, or one that time makes after `looked`.
     pub(crate) async fn next(&self, changes: &mut watch::Receiver<()>, looked: Instant) {
         let by_time = self.look(|world, _| world.next_step(looked));
         let time = async {
@@ -234,31 +233,15 @@ impl fmt::Display for Queues {
 impl World {
     /// Adds a queue.
     pub(crate) fn create(&mut self, name: &str, settings: QueueSettings) {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let stem = name.strip_suffix(".fifo").unwrap_or(name);
-        assert!(
-            name.len() <= 80 && !stem.is_empty() && stem.bytes().all(legal),
-            "{name} is no name of a queue"
-        );
         assert_eq!(
             name.ends_with(".fifo"),
             settings.fifo,
             "{name}: the names of FIFO queues, and only those, end in .fifo"
         );
-        assert!(
-            settings.delay <= Duration::from_secs(900),
-            "{name}: a delay is at most 900 seconds"
-        );
-        if let Some((dead_letters, receives)) = &settings.dead_letter {
-            assert!(*receives > 0, "{name}: a message is received at least once");
-            let kind = self
-                .queues
-                .get(dead_letters)
-                .map(|queue| queue.settings.fifo);
-            assert_eq!(
-                kind,
-                Some(settings.fifo),
-                "{name}: its dead-letter queue must be there before, and be of the same kind"
+        if let Some((dead_letters, _)) = &settings.dead_letter {
+            assert!(
+                self.queues.contains_key(dead_letters),
+                "{name}: its dead-letter queue must be there before"
             );
         }
         let queue = Queue {
@@ -276,7 +259,7 @@ impl World {
         Some(&self.queues.get(name)?.settings)
     }
 
-    /// Puts a message into a queue, or finds that it was sent before.
+    /// Puts a message into a queue, unless it is a duplicate.
     pub(crate) fn send(&mut self, name: &str, now: Instant, parcel: Parcel) -> Sent {
         let number = self.number();
         let queue = self.queue_mut(name);
@@ -320,8 +303,8 @@ impl World {
         sent
     }
 
-    /// Receives up to `at_most` messages, each only if it `fits`; the first that does not ends it. Messages that were
-    /// received too often already are moved to the dead-letter queue instead.
+    /// Receives up to `at_most` messages, and stops at the first that does not `fit`. Messages that were received too often
+    /// are moved to the dead-letter queue instead.
     pub(crate) fn receive(
         &mut self,
         name: &str,
@@ -355,7 +338,7 @@ impl World {
             }
             match message.place(now) {
                 Some(Place::Visible) => {}
-                // Whoever comes after it in its group has to wait for it.
+                // Later messages of its group have to wait.
                 Some(Place::Delayed) if settings.fifo => {
                     blocked.insert(message.group.clone());
                     continue;
@@ -403,8 +386,8 @@ impl World {
         received
     }
 
-    /// Deletes the message that was last received under that receipt, and says whether there was one. As in SQS, a
-    /// standard queue takes the receipt of a message that is visible again, a FIFO queue does not.
+    /// Deletes the message with this receipt, and returns whether there was one. As in SQS, a receipt stays valid in a
+    /// standard queue when the message is visible again, but not in a FIFO queue.
     pub(crate) fn delete(&mut self, name: &str, now: Instant, receipt: &str) -> bool {
         let queue = self.queue_mut(name);
         let fifo = queue.settings.fifo;
@@ -425,9 +408,9 @@ impl World {
         }
     }
 
-    /// Sends what is visible in a dead-letter queue to another queue, as new messages, and says how many. The
-    /// documentation calls them new messages with a new id; that the queue's delay holds for them too, and that
-    /// deduplication does not, is a guess.
+    /// Moves the visible messages of a dead-letter queue to another queue, and returns their number. The documentation says
+    /// that they are new messages with new ids. That the queue's delay applies to them, and deduplication does not, is a
+    /// guess.
     pub(crate) fn redrive(&mut self, from: &str, to: &str, now: Instant) -> usize {
         let serves =
             |queue: &Queue| matches!(&queue.settings.dead_letter, Some((name, _)) if name == from);
@@ -465,7 +448,7 @@ impl World {
         depth
     }
 
-    /// The counts as the service would tell them.
+    /// The counts as SQS would report them.
     pub(crate) fn told_depth(&self, name: &str, now: Instant) -> Depth {
         now.checked_sub(self.queue(name).settings.counts_lag)
             .map(|at| self.depth(name, at))
@@ -478,7 +461,7 @@ impl World {
         messages.map(|message| message.body.clone()).collect()
     }
 
-    /// When time alone changes something next.
+    /// The next moment at which a message changes without anybody doing anything.
     fn next_step(&self, after: Instant) -> Option<Instant> {
         let messages = self.queues.values().flat_map(|queue| &queue.messages);
         let steps = messages.flat_map(|message| &message.timeline);
@@ -506,7 +489,7 @@ impl World {
 }
 
 impl Queue {
-    /// Takes in a message that was received too often. In a standard queue its age goes on counting from its sending.
+    /// Takes a message that was received too often. In a standard queue it keeps its age.
     fn bury(&mut self, mut message: Message, now: Instant) {
         if self.settings.fifo {
             message.sent_at = now;
@@ -514,7 +497,7 @@ impl Queue {
         self.accept(message, now, Duration::ZERO);
     }
 
-    /// Takes in a message of another queue; its receives start anew.
+    /// Takes a message of another queue. Its receive count becomes 0.
     fn accept(&mut self, mut message: Message, now: Instant, delay: Duration) {
         message.first_received_at = None;
         message.receives = 0;
@@ -525,7 +508,7 @@ impl Queue {
         self.messages.push(message);
     }
 
-    /// Drops the messages that are gone for so long that no count will tell of them.
+    /// Forgets messages that left the queue so long ago that no reported count includes them.
     fn forget(&mut self, now: Instant) {
         let lag = self.settings.counts_lag;
         if let Some(told) = now.checked_sub(lag) {
@@ -536,14 +519,14 @@ impl Queue {
 }
 
 impl Message {
-    /// Where the message was at that time; nowhere before it was sent. The end of its retention is the last step, and
-    /// holds against any that would come later.
+    /// The state of the message at that time; none before it was sent. The end of its retention is the last step of the
+    /// timeline, even if another step is later.
     fn place(&self, at: Instant) -> Option<Place> {
         let last = self.timeline.iter().rev().find(|(since, _)| *since <= at);
         last.map(|&(_, place)| place)
     }
 
-    /// Replaces what lay ahead of the message.
+    /// Replaces the future steps.
     fn step(&mut self, now: Instant, steps: &[(Instant, Place)]) {
         self.timeline.retain(|&(at, _)| at <= now);
         self.timeline.extend(steps);
@@ -551,7 +534,7 @@ impl Message {
     }
 }
 
-/// An id in the form of those of SQS.
+/// An id that looks like one of SQS.
 fn message_id(number: u64) -> String {
     let hex = hex(&Md5::digest(format!("message {number}")));
     let (parts, last) = hex.split_at(20);

@@ -24,7 +24,7 @@ use crate::sqs::queues::{Parcel, Queues, Sent};
 pub(crate) const LARGEST: usize = 1_048_576;
 const LARGEST_BATCH: usize = 10;
 
-/// What the requests share.
+/// The state that all requests share.
 pub(crate) struct Wire {
     queues: Queues,
     records: Mutex<Records>,
@@ -46,7 +46,7 @@ pub struct SqsRequest {
     pub operation: String,
     /// The name of the queue, if the request named one.
     pub queue: String,
-    /// The bodies of its messages, those of failed entries too.
+    /// The bodies of its messages, including those of failed entries.
     pub bodies: Vec<String>,
     pub body: Value,
     pub status: u16,
@@ -61,7 +61,7 @@ pub struct Attempt<'a> {
     pub body: &'a Value,
 }
 
-/// What goes wrong with a request that is in order.
+/// What goes wrong with a valid request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// 500, and nothing was done.
@@ -70,11 +70,11 @@ pub enum Fault {
     LostAnswer,
     /// 403, and nothing was done.
     AccessDenied,
-    /// 403, by its code a throttle, and nothing was done.
+    /// 403 with the code of a throttle, and nothing was done.
     Throttled,
-    /// 400: SQS passes on that KMS throttled it.
+    /// 400 with the code of a throttle of KMS, and nothing was done.
     KmsThrottled,
-    /// The entries of a batch at these positions, from 0, fail by no fault of the sender; the others are sent.
+    /// The entries of a batch at these positions, from 0, fail with `SenderFault` false. The others are sent.
     Entries(Vec<usize>),
 }
 
@@ -116,7 +116,7 @@ struct Attributes {
     attribute_names: Vec<String>,
 }
 
-/// A request that is in order, as far as that does not concern single entries of a batch.
+/// A valid request. Single entries of a batch may still be invalid.
 enum Request {
     SendMessage(Parcel),
     SendMessageBatch(Vec<(String, Result<Parcel, Refusal>)>),
@@ -182,7 +182,7 @@ impl Wire {
         self.records().requests.clone()
     }
 
-    /// Asks `hook` before each request from now on.
+    /// Calls `hook` before each valid request from now on.
     pub(crate) fn on_request(
         &self,
         hook: impl FnMut(&Attempt<'_>) -> Option<Fault> + Send + 'static,
@@ -255,7 +255,7 @@ impl Wire {
         }
     }
 
-    /// The queue that a request is for, and what it asks.
+    /// A request's queue, and what it asks for.
     fn read(&self, operation: &str, body: &Value) -> Result<(String, Request), Refusal> {
         let queue = queue_named(body).unwrap_or_default();
         let fifo = self
@@ -287,11 +287,11 @@ impl Wire {
 }
 
 impl Fault {
-    /// The error that the fault puts in the answer's place.
+    /// The error that is sent instead of the answer.
     fn refusal(&self, operation: &str, body: &Value) -> Refusal {
         match self {
             Self::AccessDenied => {
-                // The permission of a batch is that of its single form.
+                // A batch needs the permission of the single operation.
                 let action = operation.trim_end_matches("Batch").to_lowercase();
                 let queue = &body["QueueUrl"];
                 Refusal(
@@ -366,7 +366,7 @@ fn parcel(message: Message, fifo: bool) -> Result<Parcel, Refusal> {
     }
     Ok(Parcel {
         body: message.message_body,
-        // A FIFO queue has only the queue's own delay.
+        // In a FIFO queue a message has no delay of its own.
         delay: message
             .delay_seconds
             .filter(|_| !fifo)
