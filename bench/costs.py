@@ -84,9 +84,8 @@ def bill(page: str) -> tuple[str, str]:
     table = []
     for stages in [10, 100, 1000]:
         names, parts = evaluate(page, dict.fromkeys(ACCOUNT, 0) | {"stages": stages})
-        seconds = names["rounds"] * names["round"] / names["sweeps"]
-        table.append([f"{stages:,}", f"{seconds:.1f}", dollars(sum(parts[part] for part in OF_SWEEPS))])
-    page = put(page, "sweeps", ["stages", "seconds of a round", "Lambda, S3 and SQS a month"], *table)
+        table.append([f"{stages:,}", f"{names['tick']:.1f}", dollars(sum(parts[part] for part in OF_SWEEPS))])
+    page = put(page, "sweeps", ["stages", "seconds of a tick", "Lambda, S3 and SQS a month"], *table)
     return page, ", ".join(totals[:3])
 
 

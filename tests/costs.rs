@@ -53,10 +53,10 @@ fn the_bill_is_the_one_worked_out_by_hand() {
 
     // 2 pages twice and 5 calls: 9 of 0.5 s. 10,000 × 4.5 s × 0.5 GB = 22,500 GB-seconds.
     // IVS lists 20,000 sessions: (100 + 200) calls of 0.25 s are 75 s, 2,880 times, at 0.5 GB: 108,000 GB-seconds.
-    // 7 messages a session are 70,000, and with the sweeps 72,880 invocations.
-    // 210,000 requests of messages, and at each sweep one of the queue of work and four of its own: 2.4 millionths.
+    // 7 messages a session are 70,000, and with the ticks 72,880 invocations.
+    // 210,000 requests of messages, and at each tick one of the queue of work and three of its own: 1.9 millionths.
     // 5 pollers, three times a minute, 43,200 minutes: 648,000 polls of each queue.
-    // 20,000 PUTs, 30,000 GETs, and (20 + 2) lists at each of 2,880 sweeps: 63,360.
+    // 20,000 PUTs, 30,000 GETs, and (20 + 2) lists at each of 2,880 ticks: 63,360.
     // An object has 10,000 bytes, so a month adds 0.1 GB: $0.002.
     // A query reads 5,000 objects, 50 MB: a hundred of them 5 GB, a million GETs, and 100 × (15 + 5) lists.
     // 70,000 × 500 + 2,880 × 400 + 72,880 × 1,000 bytes are 109.032 MB, at $0.53.
@@ -64,7 +64,7 @@ fn the_bill_is_the_one_worked_out_by_hand() {
         ("Lambda: exports", 0.225),
         ("Lambda: sweeps", 1.08),
         ("Lambda: requests", 0.014_576),
-        ("SQS: messages", 0.084 + 0.006_912),
+        ("SQS: messages", 0.084 + 0.005_472),
         ("SQS: idle polls", 0.5832),
         ("S3: requests", 0.1 + 0.012 + 0.3168),
         ("S3: storage", 0.024),
@@ -86,17 +86,13 @@ fn the_bill_is_the_one_worked_out_by_hand() {
 }
 
 #[test]
-fn sweeps_that_take_longer_than_a_tick_fill_the_month_and_no_more() {
+fn a_tick_lists_for_nine_minutes_and_no_more() {
     let many = json!({ "sessions": 100_000, "stages": 1000, "days_listed": 300 });
-    let names = &evaluate(&many)["names"];
-    let number = |name: &str| names[name].as_f64().unwrap();
-    // A million sessions: (1,000 + 10,000) calls of 0.25 s, in 6 parts, each with 1,002 lists.
-    let rounds = 2_592_000.0 / 2750.0;
-    let seconds = json!(number("rounds") * number("round"));
-    assert_close(&seconds, 2_592_000.0, "seconds");
-    assert_close(&names["sweeps"], rounds * 6.0, "invocations");
-    let lists = json!(number("rounds") * number("lists"));
-    assert_close(&lists, rounds * 6.0 * 1002.0, "lists");
+    let evaluated = evaluate(&many);
+    // A million sessions: (1,000 + 10,000) calls of 0.25 s would take 2,750 s. It lists the lake in 1,002 requests.
+    assert_close(&evaluated["names"]["tick"], 540.0, "seconds");
+    let (puts, gets) = (0.2 * 5.0 + 2880.0 * 1002.0 * 5e-6, 0.3 * 0.4);
+    assert_close(&evaluated["parts"]["S3: requests"], puts + gets, "lists");
 }
 
 #[test]

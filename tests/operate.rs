@@ -688,7 +688,7 @@ fn a_rewrite_changes_the_one_parameter_of_the_stack_and_says_how_to_see_what_is_
     assert_eq!(stack.named("cloudformation wait").len(), 1);
     for words in [
         "The update is done.",
-        "`make backfill` says under `due`",
+        "`make backfill` under `due`",
         "Rows that `make erase` removed before that instant come back",
         "aws logs tail the-log --follow",
     ] {

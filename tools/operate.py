@@ -228,7 +228,7 @@ def backfill():
         ("sessions", "sessions"),
         ("live", "of them are live"),
         ("missing", "have ended and are missing from the lake"),
-        ("due", "are due for their second look"),
+        ("due", "are due for their second look, or for a rewrite"),
         ("failing", "of these two failed for good within a day, and are left out"),
         ("left", "to export"),
     ):
@@ -301,8 +301,8 @@ def rewrite():
         return
     print(f"Every file last written before {before} is written once more, if IVS still lists its session: its participants are")
     print("listed again, and what IVS says now replaces what is stored. Sweeps do that behind all other work, until no such file")
-    print("is left. How many are left, `make backfill` says under `due`, and so does each sweep in its line of the log under")
-    print("`due` and `left`:")
+    print("is left. How many are left, each sweep says in its line of the log under `rewrites`, and `make backfill` under `due`,")
+    print("together with second looks:")
     print(f"  {stack.output('FollowLogs')}")
     print("Rows that `make erase` removed before that instant come back (docs/erasure.md).")
     print("Later deployments keep the instant, which does no harm: a file that was written since is not written again.")
