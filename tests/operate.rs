@@ -287,7 +287,7 @@ fn a_backfill_asks_over_all_stages_adds_up_and_then_sends_the_sweep() {
             "21,600",
             "have ended and are missing from the lake (missing)",
         ),
-        ("3", "are due for their second look (due)"),
+        ("3", "are due for their second look, or for a rewrite (due)"),
         (
             "3",
             "of these two failed for good within a day, and are left out (failing)",
