@@ -64,6 +64,7 @@ pub struct Seen {
 pub struct Object {
     pub bytes: Bytes,
     pub etag: String,
+    pub last_modified: DateTime<Utc>,
     pub metadata: HashMap<String, String>,
 }
 
@@ -173,12 +174,16 @@ impl Lake {
             let etag = object
                 .e_tag
                 .ok_or_else(|| self.fault("GetObject", key, "the answer has no ETag", None))?;
+            let last_modified = object.last_modified.and_then(utc).ok_or_else(|| {
+                self.fault("GetObject", key, "the answer has no Last-Modified", None)
+            })?;
             let metadata = object.metadata.unwrap_or_default();
             match object.body.collect().await {
                 Ok(bytes) => {
                     return Ok(Some(Object {
                         bytes: bytes.into_bytes(),
                         etag,
+                        last_modified,
                         metadata,
                     }));
                 }

@@ -211,9 +211,9 @@ impl Reconciler {
             lake: &self.lake,
             memory: self.memory,
         };
-        let existing = match outcome {
-            Outcome::Exported => Existing::Absent,
-            Outcome::Rewritten => Existing::Replaced,
+        let existing = match (outcome, request.rewrite_before) {
+            (Outcome::Exported, _) => Existing::Absent,
+            (Outcome::Rewritten, Some(before)) => Existing::Replaced { before },
             _ => Existing::Merged,
         };
         let stored = store.put(&PARTICIPANTS, session, &key, fresh, existing);
@@ -423,6 +423,8 @@ mod tests {
             format!("\"after {puts} puts\"")
         };
 
+        let puts =
+            |sent: &Arc<Mutex<Vec<Sent>>>| i64::try_from(sent.lock().unwrap().len()).unwrap();
         let seen = Arc::clone(&sent);
         let head =
             mock!(aws_sdk_s3::Client::head_object).then_compute_response(move |_| {
@@ -439,21 +441,22 @@ mod tests {
                 }
             });
         let seen = Arc::clone(&sent);
-        let get =
-            mock!(aws_sdk_s3::Client::get_object).then_compute_response(move |_| {
-                match state(&seen) {
-                    Some(ids) => MockResponse::Output(
-                        GetObjectOutput::builder()
-                            .e_tag(etag(&seen))
-                            .body(file(ids).into())
-                            .build(),
-                    ),
-                    None => MockResponse::Http(HttpResponse::new(
-                        404.try_into().unwrap(),
-                        SdkBody::from("<Error><Code>NoSuchKey</Code></Error>"),
-                    )),
-                }
-            });
+        let get = mock!(aws_sdk_s3::Client::get_object).then_compute_response(move |_| {
+            match state(&seen) {
+                Some(ids) => MockResponse::Output(
+                    GetObjectOutput::builder()
+                        .e_tag(etag(&seen))
+                        // A second later at each PUT.
+                        .last_modified(S3Time::from_secs(END + puts(&seen)))
+                        .body(file(ids).into())
+                        .build(),
+                ),
+                None => MockResponse::Http(HttpResponse::new(
+                    404.try_into().unwrap(),
+                    SdkBody::from("<Error><Code>NoSuchKey</Code></Error>"),
+                )),
+            }
+        });
         let seen = Arc::clone(&sent);
         let put = mock!(aws_sdk_s3::Client::put_object).then_compute_response(move |request| {
             let body = request.body.bytes().unwrap().to_vec();

@@ -37,8 +37,9 @@ pub enum Existing {
     Absent,
     /// Its rows are merged with the new ones.
     Merged,
-    /// Of a row that is in both, the new one stays.
-    Replaced,
+    /// If it was last written before this instant, a new row replaces a stored one with the same id. Else as
+    /// [`Existing::Merged`]: somebody else has listed the session since, and the order of the two must not decide.
+    Replaced { before: DateTime<Utc> },
 }
 
 /// What the lake holds of a session after a PUT.
@@ -100,7 +101,7 @@ impl Store<'_> {
         let listed_end = session.end_time;
         // For `Replaced` kept apart: only a row that was listed may replace one that was stored.
         let (mut rows, replacing) = match existing {
-            Existing::Replaced => (Vec::new(), Some(fresh)),
+            Existing::Replaced { before } => (Vec::new(), Some((fresh, before))),
             _ => (fresh, None),
         };
         // The ETag that the last PUT expected.
@@ -113,22 +114,29 @@ impl Store<'_> {
                 self.lake.read(key).await?
             };
             // Rows that replace are held twice: merging takes a copy, and a lost race needs them again.
-            let replacing_bytes = replacing.as_ref().map_or(0, |it| table.weight(it));
+            let replacing_bytes = replacing.as_ref().map_or(0, |(it, _)| table.weight(it));
             let held = table.weight(&rows) + 2 * replacing_bytes;
             let stored = match &object {
                 Some(object) => self.decode(table, &session.name, key, object, held)?,
                 None => Stored::default(),
             };
             let stored_end = stored.session_end_time;
-            let (etag, winner) = object.map(|it| (it.etag, it.bytes)).unzip();
-            if let Some(fresh) = &replacing {
-                rows = table.only_stored(stored.rows, fresh);
-                rows.extend_from_slice(fresh);
-            } else {
-                // The later end stays, so that the order of two writers decides nothing.
-                session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));
-                rows.extend(stored.rows);
+            // The later end stays, so that the order of two writers decides nothing.
+            session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));
+            let is_older = |before| object.as_ref().is_some_and(|it| it.last_modified < before);
+            match &replacing {
+                Some((fresh, before)) if is_older(*before) => {
+                    session.end_time = listed_end;
+                    rows = table.only_stored(stored.rows, fresh);
+                    rows.extend_from_slice(fresh);
+                }
+                Some((fresh, _)) => {
+                    rows = stored.rows;
+                    rows.extend_from_slice(fresh);
+                }
+                None => rows.extend(stored.rows),
             }
+            let (etag, winner) = object.map(|it| (it.etag, it.bytes)).unzip();
             rows = table.merge(rows);
             let outcome = |written| Outcome {
                 written,

@@ -1335,6 +1335,49 @@ async fn two_functions_that_see_different_people_lose_nobody() {
     assert!(files[0] == files[1], "the same bytes");
 }
 
+/// A rewrite lists a session, and before it puts, another one lists and puts it in its last state.
+#[tokio::test]
+async fn a_rewrite_replaces_only_what_is_older_than_its_instant() {
+    let circle = circle(CircleSettings::at(20).with(&QUICK)).await;
+    let mut connected = ended(3, 300);
+    for who in &mut connected.participants {
+        who.state = Some("CONNECTED".to_owned());
+    }
+    circle.ivs.world().put(&stage(0), &session(0), connected);
+    let mut rewrite = request(&stage(0), &session(0));
+    circle.invoke(rewrite.clone()).await.unwrap().unwrap();
+    let key = circle.s3.keys().remove(0);
+    let before = now() - TimeDelta::minutes(200);
+    circle.s3.set_last_modified(&key, before.into());
+
+    rewrite["rewrite_before"] = minutes_ago(1).into();
+    let slow = S3Kind::Slow(Duration::from_secs(3));
+    circle.s3.fault("PUT", When::Nth(1), slow);
+    let first = circle.invoke(rewrite.clone());
+    let second = async {
+        // The first one has listed, has read what is stored, and is about to put.
+        while !circle.s3.requests().iter().any(|it| it.operation == "GET") {
+            tokio::task::yield_now().await;
+        }
+        for who in &mut circle
+            .ivs
+            .world()
+            .session(&stage(0), &session(0))
+            .participants
+        {
+            who.state = Some("DISCONNECTED".to_owned());
+        }
+        circle.invoke(rewrite.clone()).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    let outcomes = [first, second].map(|answer| answer.unwrap().unwrap()["outcome"].clone());
+    assert_eq!(outcomes, ["up_to_date", "rewritten"]);
+    let stored = PARTICIPANTS.decode(circle.s3.read(&key), usize::MAX);
+    for row in stored.unwrap().rows {
+        assert_eq!(row.state.unwrap().as_str(), "DISCONNECTED");
+    }
+}
+
 #[tokio::test]
 async fn a_hundred_thousand_people_fit_into_128_megabytes_of_data() {
     // Where the limit cannot be set, the function does not start, and the test fails.
