@@ -3,7 +3,8 @@
 //! A batch is a bulkhead: what one session does never decides another's fate. Cost must grow with the sessions that end, not
 //! with the messages that name live ones, so a batch of many hints first finds the live sessions with ListStages, 100 stages
 //! a call. Messages that were not begun when the time ran out are sent again and acknowledged: waiting never counts as
-//! failing. A session that was begun is handed back, so that it comes first in its next batch.
+//! failing. A session that was begun is handed back, so that it comes first in its next batch; at
+//! its last receive it is sent again.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
 
@@ -55,7 +56,8 @@ struct Envelope {
 }
 
 impl Batch<'_> {
-    /// Does the work of all messages, and gives the ids of those that are to come again.
+    /// Does the work of all messages. Returns the ids of those that failed or were cut short, which SQS delivers again; messages that
+    /// were not begun are sent as new ones.
     pub async fn run(&self, messages: Vec<Message>) -> Value {
         let mut failed = BTreeSet::new();
         let Sorted {
@@ -83,7 +85,7 @@ impl Batch<'_> {
                     (session.stage_arn.as_str(), session.session_id.as_str());
                 info!(
                     stage_arn,
-                    session_id, "session {session_id}: cut short, comes first in its next batch"
+                    session_id, "session {session_id}: cut short, comes back"
                 );
                 for message in task.messages {
                     if message.receives < MOST_RECEIVES {

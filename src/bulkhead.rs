@@ -1,4 +1,4 @@
-//! A panic is an error of the session or sweep that it happened in, and of nothing else.
+//! A panic is an error of the session, sweep or invocation that it happened in, and the process lives.
 //!
 //! What is logged of such a panic is its place in the code. Its message may quote a user id, so it is dropped.
 
@@ -19,7 +19,8 @@ thread_local! {
     static LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Makes panics keep their place for [`contain`], and log a line everywhere else. Call it once, at the start.
+/// Installs the panic hook. Inside [`contain`] it records where the panic happened; elsewhere it logs a line. Call it once, at
+/// the start.
 pub fn watch_for_panics() {
     panic::set_hook(Box::new(|panic| {
         if CONTAINED.get() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// The function's settings. Each field's variable is in README's table.
+/// The function's settings. Each field's variable is in the table of docs/settings.md.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `BUCKET`: where the lake lies.

@@ -62,7 +62,7 @@ impl Deadline {
         until(self.work_until, doing, resource, work).await
     }
 
-    /// Does the PUT and what a lost race asks for, or gives up in time to say so.
+    /// Runs the PUT and its retries after a lost race. Stops early enough to return an error.
     ///
     /// # Errors
     /// The work's own, or [`Error::OutOfTime`].

@@ -1,4 +1,4 @@
-//! The ways in which the work on a session can fail, cut by what an operator does next, and the one place that turns
+//! The types of errors: two failures have different types if the operator must act differently. And the one place that turns
 //! them into a Lambda error.
 //!
 //! The names (`error_type`) are an interface: Lambda's `errorType`, the log lines, the metrics, the alarms and the
@@ -12,7 +12,7 @@ use lambda_runtime::Diagnostic;
 /// An error of a client or a codec: the source of an error here.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why a session is not in the lake. Each message names the operation and what it was about.
+/// Why a session or a sweep failed. Each message names the operation and what it was about.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a payload that this function knows; no call was made. Mend the sender.
@@ -67,7 +67,7 @@ pub enum Error {
         source: Option<BoxError>,
     },
 
-    /// SQS refused or failed.
+    /// SQS refused or failed, or left messages out.
     #[error("{operation} to {queue}: {fault}")]
     QueueError {
         operation: &'static str,
@@ -86,7 +86,7 @@ pub enum Error {
         memory_megabytes: usize,
     },
 
-    /// The code panicked at this place while it worked on one session or sweep. Report it as a bug.
+    /// The code panicked at this place while it worked on a session, a sweep or a whole invocation. Report it as a bug.
     #[error("{resource}: the function panicked at {location}")]
     Panic { resource: String, location: String },
 

@@ -40,7 +40,7 @@ pub struct Message {
     pub body: String,
     /// How often it was received, this time included.
     pub receives: u32,
-    /// Whether it comes from a FIFO queue, which is that of sweeps: one that came back would hold up the ticks behind it.
+    /// True if it comes from the queue of sweeps, the only FIFO queue. A message that came back would block the ticks after it.
     pub from_sweeps: bool,
     pub work: Result<Work, Error>,
 }

@@ -1,6 +1,6 @@
 //! IVS Real-Time: its calls, what their answers hold, and what their failures mean.
 //!
-//! The SDK signs, retries and parses. Everything optional in the SDK's types that we need is required from here on.
+//! The SDK signs, retries and parses. This file checks the optional fields of the SDK's types that the rest needs.
 //! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>: GetStageSession, ListParticipants,
 //! ListStages, ListStageSessions.
 
@@ -69,8 +69,8 @@ pub struct Ivs {
     spacing: Spacing,
 }
 
-/// The time between two requests of an operation in one invocation. An account has 5 calls a second of each operation, and
-/// invocations that run at once know nothing of each other, so their shares have to add up. By default, in calls a second:
+/// The least interval between two requests of one operation in one invocation. An account has 5 calls a second of each operation,
+/// and invocations that run at the same time share it. By default, in calls a second:
 ///
 /// | operation | who may call it at the same time | together |
 /// |---|---|---|
@@ -79,7 +79,7 @@ pub struct Ivs {
 /// | ListStageSessions | a tick, 4, and a dry run, 1 | 5 |
 #[derive(Clone, Copy, Debug)]
 pub struct Spacing {
-    /// `CALLS_PER_SECOND`: of all operations that are not named below.
+    /// `CALLS_PER_SECOND`: of GetStageSession and ListParticipants. ListStages derives from it.
     pub calls: Duration,
     /// `SWEEP_CALLS_PER_SECOND`: of ListStageSessions in a tick.
     pub tick: Duration,
@@ -124,7 +124,7 @@ pub struct ListedSession {
     pub start_time: Option<DateTime<Utc>>,
     /// `None` while it is live.
     pub end_time: Option<DateTime<Utc>>,
-    /// What else is malformed, as a rule that it breaks.
+    /// The rule that this entry breaks, if any.
     pub fault: Option<&'static str>,
 }
 
@@ -148,7 +148,8 @@ impl Ivs {
         }
     }
 
-    /// Keeps the distance of a tick's ListStageSessions from here on, or that of any other sweep, which may run beside a tick.
+    /// Sets the interval between ListStageSessions calls: the short one for a tick, the long one for any other sweep, because it
+    /// may run at the same time as a tick.
     pub fn begin_sweep(&self, is_tick: bool) {
         let Spacing { tick, .. } = self.spacing;
         let interval = if is_tick {

@@ -80,7 +80,7 @@ pub struct File {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
     Written,
-    /// Someone else wrote or removed the object in between.
+    /// The condition did not hold: somebody else wrote or removed the object, or S3 says so although nobody did.
     Raced,
 }
 
@@ -289,7 +289,7 @@ impl Lake {
         format!("{}{FAILED}/{}", self.prefix, session.file_stem())
     }
 
-    /// Puts the failure marker of a session, or writes it again. Of two at once one is enough.
+    /// Puts the failure marker of a session, or writes it again. If two writers race, one marker is enough.
     ///
     /// # Errors
     /// As [`Lake::put`].

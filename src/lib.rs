@@ -9,16 +9,15 @@
 //!                     ├─ a batch ─► batch   each session once, each message answered for itself, each panic contained
 //!                     └─ a session ─► reconcile
 //!                          1. ivs    GetStageSession: live or unknown? done
-//!                          2. lake   is its object there, and final? done
-//!                          3. ivs    ListParticipants, page after page, at the pace of `pace`
-//!                             table  rows, merged with those stored, as Parquet
-//!                             lake   one conditional PUT
+//!                          2. lake   is its object there, and no look due? done
+//!                          3. ivs    ListParticipants, page after page, behind the rate limiter
+//!                             store  rows, merged with those stored, as one conditional PUT
 //! ```
 //!
 //! Limits: a session is listed within one invocation (`deadline`), at `CALLS_PER_SECOND` × 100 participants a second,
-//! and its rows are held in memory; one that is too large for either fails by name.
+//! and its rows are held in memory; a session that exceeds one of them fails with `OutOfTime` or `SessionTooLarge`.
 //!
-//! On failure: nothing is written, and the [`error::Error`] reaches whoever delivered the payload. Of a batch, the
+//! On failure: nothing is written (unless S3 did not say so in time), and the [`error::Error`] reaches whoever delivered the payload. Of a batch, the
 //! messages that failed are named in the answer and come again; after the queue's last try they lie in the dead-letter
 //! queue. A tick that fails is logged; the next tick tries again.
 
@@ -135,7 +134,7 @@ impl Attendance {
     /// report, or the failed messages of a batch.
     ///
     /// # Errors
-    /// Of a single request any [`Error`]; of a batch only what makes it no batch at all.
+    /// Of a single request any [`Error`]; of a batch only if the payload is no valid SQS batch, or the batch as a whole panics.
     pub async fn handle(&self, payload: Value, end_of_time: SystemTime) -> Result<Value, Error> {
         let deadline = &Deadline::after(remaining(end_of_time, now().into()));
         // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.

@@ -41,11 +41,11 @@ pub struct Reconciler {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub session: SessionRef,
-    /// When the session started, if the sender knows: if IVS no longer knows the session, its file is looked for there.
+    /// The session's start, if the sender knows it. If IVS no longer knows the session, this day is where its file lies.
     pub start_time: Option<DateTime<Utc>>,
     /// When the hint was sent: a file is looked for on that day and the two before. A request by hand has none.
     pub hinted_at: Option<DateTime<Utc>>,
-    /// Whether nothing but hints asks for it. Then the list of stages may tell that it is live.
+    /// True if only events ask for this session. Then ListStages is enough to see that it is live.
     pub only_hinted: bool,
     /// A file last written before this instant is written once more.
     pub rewrite_before: Option<DateTime<Utc>>,
@@ -292,7 +292,7 @@ impl Reconciler {
     }
 }
 
-/// What writing a session's object now would be called, `None` if the object is final. `written` is the object's
+/// The outcome that a write would have now. `None` if no write is due: the object is final, or its second look comes later. `written` is the object's
 /// LastModified.
 #[must_use]
 pub fn due(

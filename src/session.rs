@@ -25,7 +25,7 @@ pub struct SessionRef {
     pub session_id: SessionId,
 }
 
-/// A stage session that has ended, with its times as IVS gave them.
+/// A stage session that has ended. Its times are cut to milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedSession {
     pub name: SessionRef,
@@ -49,7 +49,7 @@ impl EndedSession {
     }
 }
 
-/// What a string should have been, to be said behind the string itself.
+/// The rule that a rejected string breaks. Error messages print it after the string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Rule(pub &'static str);

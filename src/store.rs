@@ -1,8 +1,8 @@
 //! The one way into the lake: read what is stored, merge, encode, put under a condition, and learn from a lost race. It serves
 //! every table.
 //!
-//! The rows of a session are held in memory, those that were listed and those that are stored. So they are bounded by the
-//! function's memory, before it is taken: a process that dies would take its whole batch along.
+//! The rows of a session are held in memory, those that were listed and those that are stored. So their size
+//! is checked before memory is taken: a process that dies would fail its whole batch.
 
 use std::time::Duration;
 
@@ -30,10 +30,10 @@ pub struct Memory {
     pub megabytes: usize,
 }
 
-/// What a PUT makes of an object that is there already.
+/// How a PUT treats an existing object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
-    /// There was none. If there is one now, as [`Existing::Merged`].
+    /// None was seen. If one appears in between, its rows are merged.
     Absent,
     /// Its rows are merged with the new ones.
     Merged,
@@ -59,7 +59,7 @@ pub struct Store<'a> {
 }
 
 impl Memory {
-    /// The most that rows may weigh, in bytes. Measured (docs/performance.md): a process takes some 10 MB before its first row,
+    /// The most that rows may weigh, in bytes. Measured (docs/settings.md): a process takes some 10 MB before its first row,
     /// and merging takes at most a quarter more than the rows themselves.
     #[must_use]
     pub fn for_rows(self) -> usize {

@@ -1,9 +1,9 @@
 //! Which sessions need work: every ended session that IVS still lists and that is missing in the lake, or due for its second
 //! look or a rewrite.
 //!
-//! The sweep is what makes the promise; events only make it prompt. It exports nothing itself: it puts sessions into the
+//! The sweep guarantees that every ended session is found; events only make that faster. It exports nothing itself: it puts sessions into the
 //! queue of work, and only tops that queue up, so that a new session waits behind a bounded amount of history. A tick is one
-//! invocation and leaves nothing behind but these messages: what it does not get to, another one does. It keeps no state:
+//! invocation and leaves only these messages behind: a later tick does what this one could not. It keeps no state:
 //! what is done is seen in S3.
 
 use std::collections::HashSet;
@@ -42,7 +42,7 @@ pub struct Sweep {
     pub stage_arn: Option<StageArn>,
     /// Only report.
     pub dry_run: bool,
-    /// Only stages behind this one, of a dry run: the one before ran out of time there.
+    /// Dry runs only: start after this stage, which the last one reached.
     pub after: Option<StageArn>,
 }
 
@@ -61,7 +61,7 @@ pub struct Report {
     pub enqueued: usize,
     /// Found, but neither enqueued nor failing.
     pub left: usize,
-    /// Stages whose sessions could not be listed.
+    /// Stages whose sessions could not all be listed.
     pub failed: usize,
     /// The first 20 of them.
     pub failed_stages: Vec<String>,
@@ -118,10 +118,10 @@ struct Findings {
 
 impl Sweeper {
     /// Sweeps as of `now`, before `deadline`, and logs one line about it, and one for each stage that failed. Only a sweep from the
-    /// queue of sweeps is sure to run alone (`from_queue`). Any other keeps the distance of a dry run.
+    /// queue of sweeps is sure to run alone (`from_queue`). Any other calls IVS as slowly as a dry run.
     ///
     /// # Errors
-    /// What keeps a sweep from knowing anything: ListStages, S3 or SQS fail, or every stage does.
+    /// ListStages, S3 or SQS failed, or every stage did.
     pub async fn sweep(
         &self,
         sweep: &Sweep,

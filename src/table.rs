@@ -5,7 +5,7 @@
 //! the clock.
 //!
 //! Memory: all rows and the encoded file are held at once, and the Arrow columns of `ROWS_AT_ONCE` rows. A row takes some 400
-//! bytes (docs/performance.md).
+//! bytes (docs/settings.md).
 
 pub mod participants;
 pub mod state;
@@ -49,10 +49,10 @@ const ROWS_AT_ONCE: usize = 8192;
 #[derive(Debug)]
 pub struct Table<R: 'static> {
     pub name: &'static str,
-    /// Stored with each object. It rises with every change to the columns.
+    /// Stored with each object. It rises with every new column, so that an older function does not write over newer files.
     pub schema_version: u32,
     pub columns: &'static [Column<R>],
-    /// What makes a row the same row in two listings. A row without it is the same only if all of it is.
+    /// The row's key. Two rows without a key are duplicates only if all columns are equal.
     id: fn(&R) -> Option<&str>,
     /// Rows of a file are sorted by this time, those without one last, and then by id.
     time: fn(&R) -> Option<DateTime<Utc>>,

@@ -1,4 +1,4 @@
-//! Pages as a stream, followed by their tokens to the end, or to the error that the end cannot be known.
+//! Streams all pages of a list, or ends with an error if it cannot tell that the list is complete.
 //!
 //! Never the SDK's paginator, which ends without an error when a token repeats: a truncated list would look complete.
 //! The API does not say in which order it lists, how long a token lives, or that something is listed once; nothing here
@@ -25,8 +25,7 @@ pub struct Page<T> {
 /// Lists page after page, in the order and with the repetitions of the API. `list` asks for the page of a token, the
 /// first without one; `id` tells one item from another. `operation` and `resource` are for the error.
 ///
-/// If a later page is refused, which is how a token that has expired shows, the list begins once more at the first page;
-/// items that were given already come again.
+/// IVS answers an expired token with `ValidationException`. Then the list starts again at the first page, once. Items may repeat.
 ///
 /// # Errors
 /// Those of `list`, and [`Error::BrokenPagination`]. The stream ends with it.

@@ -67,13 +67,13 @@ impl RateLimiter {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// The longest that a call can be made to wait behind the one before.
+    /// The longest interval that the limiter may put between two calls.
     #[must_use]
     pub fn longest_interval(&self) -> Duration {
         self.longest
     }
 
-    /// Backs off after a throttle: doubles the interval of `operation`, up to 5 s. From then on each call brings it a
+    /// Backs off after a throttle: doubles the interval of `operation`, up to 5 s or the interval that was set. From then on each call brings it a
     /// tenth closer to the interval that was set.
     pub fn back_off(&self, operation: &str) {
         self.with(operation, |slots| {

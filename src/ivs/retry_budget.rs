@@ -1,7 +1,7 @@
 //! How long a call to IVS is retried: for a minute, not for a number of attempts.
 //!
-//! Against a quota that others use up, the SDK's three attempts are too few, and a throttled session has not failed. The
-//! deadline of the invocation ends a call earlier (`deadline`).
+//! The customer's application shares the quota, so throttling can last. The SDK's three attempts are too few: a throttle alone
+//! must not fail a session. The deadline of the invocation ends a call earlier (`deadline`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

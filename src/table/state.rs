@@ -1,8 +1,7 @@
 //! States as IVS names them, those of tomorrow too.
 //!
 //! The values of the enums of `Participant`
-//! (<https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_Participant.html>), each in the order in which a
-//! participant passes through them.
+//! (<https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/API_Participant.html>), each from the first to the last.
 
 use std::borrow::Cow;
 
