@@ -54,7 +54,7 @@ fn the_bill_is_the_one_worked_out_by_hand() {
     // 2 pages twice and 5 calls: 9 of 0.5 s. 10,000 × 4.5 s × 0.5 GB = 22,500 GB-seconds.
     // IVS lists 20,000 sessions: (100 + 200) calls of 0.25 s are 75 s, 2,880 times, at 0.5 GB: 108,000 GB-seconds.
     // 7 messages a session are 70,000, and with the sweeps 72,880 invocations.
-    // 210,000 requests of messages, and at each sweep one of the queue of work and four of its own: 2.4 millionths.
+    // 210,000 requests of messages, and at each sweep one of the queue of work and three of its own: 1.9 millionths.
     // 5 pollers, three times a minute, 43,200 minutes: 648,000 polls of each queue.
     // 20,000 PUTs, 30,000 GETs, and (20 + 2) lists at each of 2,880 sweeps: 63,360.
     // An object has 10,000 bytes, so a month adds 0.1 GB: $0.002.
@@ -64,7 +64,7 @@ fn the_bill_is_the_one_worked_out_by_hand() {
         ("Lambda: exports", 0.225),
         ("Lambda: sweeps", 1.08),
         ("Lambda: requests", 0.014_576),
-        ("SQS: messages", 0.084 + 0.006_912),
+        ("SQS: messages", 0.084 + 0.005_472),
         ("SQS: idle polls", 0.5832),
         ("S3: requests", 0.1 + 0.012 + 0.3168),
         ("S3: storage", 0.024),
