@@ -91,11 +91,6 @@ impl Sqs {
         self.queues.look(|world, now| world.depth(name, now))
     }
 
-    /// The number of messages in a queue as SQS reports it, with its lag.
-    pub fn told_depth(&self, name: &str) -> Depth {
-        self.queues.look(|world, now| world.told_depth(name, now))
-    }
-
     /// The bodies of all messages in a queue, in the order of their arrival.
     pub fn bodies(&self, name: &str) -> Vec<String> {
         self.queues.look(|world, now| world.bodies(name, now))

@@ -79,6 +79,7 @@ pub struct Circle {
     pub work: Mapping,
     pub sweeps: Mapping,
     timeout: Duration,
+    counts_lag: Duration,
     folder: PathBuf,
     /// Removes the folder when the value is dropped.
     own: Option<TempDir>,
@@ -121,8 +122,9 @@ impl Circle {
         let s3 = S3::start(&folder.join("s3"), BUCKET).await?;
         let sqs = Sqs::start().await?;
         let template = Template::scaled(settings.factor);
+        let counts_lag = template.scale(COUNTS_LAG);
         let queue = |resource| QueueSettings {
-            counts_lag: template.scale(COUNTS_LAG),
+            counts_lag,
             ..template.queue(resource)
         };
         sqs.create(DEAD, queue("WorkDeadLetterQueue"));
@@ -156,6 +158,7 @@ impl Circle {
             work: mapping(WORK, "Work"),
             sweeps: mapping(SWEEPS, "Sweeps"),
             timeout,
+            counts_lag,
             ivs,
             s3,
             sqs,
@@ -200,9 +203,7 @@ impl Circle {
     /// Waits until both queues are empty and the reported counts of the queue of work are 0.
     pub async fn until_settled(&self, timeout: Duration) -> io::Result<()> {
         self.until_quiet(timeout).await?;
-        while self.sqs.told_depth(WORK).all() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        tokio::time::sleep(self.counts_lag).await;
         Ok(())
     }
 
