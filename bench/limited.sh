@@ -27,4 +27,6 @@ else
   echo $$ >"$root/cpu/ivs-bench-$$/cgroup.procs"
   echo $$ >"$root/memory/ivs-bench-$$/cgroup.procs"
 fi
+# Lambda tells the function, which bounds its rows by it.
+export AWS_LAMBDA_FUNCTION_MEMORY_SIZE="$megabytes"
 exec "$@"
