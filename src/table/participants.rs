@@ -59,7 +59,7 @@ pub const PARTICIPANTS: Table<Participant> = Table {
         },
         Column {
             name: "user_id",
-            comment: "The customer's own name for the user, from the token; empty when the token had an empty one (userId)",
+            comment: "The user's id in the customer's own system, from the token; empty when the token had an empty one, null when IVS sent none (userId)",
             kind: Kind::Text(member!(user_id)),
         },
         Column {
