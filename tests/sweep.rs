@@ -1000,10 +1000,10 @@ async fn a_rewrite_under_way_and_a_busy_queue_keep_no_tick_from_sweeping() {
         assert_eq!((count(false), count(true)), (ticks, ticks));
         enqueued = sent(&circle);
     }
-    let first: Vec<_> = enqueued.iter().take(20).collect();
+    let mut first = enqueued.iter().take(20);
     assert!(
-        first[0].contains(&session(0)),
-        "the missing one comes first"
+        first.any(|body| body.contains(&session(0))),
+        "the first tick sends the missing one"
     );
     let rewrites = enqueued.iter().filter(|it| it.contains("rewrite_before"));
     assert!(rewrites.count() >= 19, "rewrites take the rest");
