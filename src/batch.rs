@@ -60,19 +60,15 @@ impl Batch<'_> {
     /// were not begun are sent as new ones.
     pub async fn run(&self, messages: Vec<Message>) -> Value {
         let mut failed = BTreeSet::new();
-        let Sorted {
-            mut tasks,
-            sweeps,
-            mut not_begun,
-        } = sort_out(messages, &mut failed);
+        let mut sorted = sort_out(messages, &mut failed);
         // Redelivered messages go first, so that a large session gets the whole invocation.
-        tasks.sort_by_key(|task| {
+        sorted.tasks.sort_by_key(|task| {
             Reverse(task.messages.iter().map(|message| message.receives).max())
         });
-        let live = self.live_among(&tasks).await;
-        for (place, mut task) in tasks.into_iter().enumerate() {
+        let live = self.live_among(&sorted.tasks).await;
+        for (place, mut task) in sorted.tasks.into_iter().enumerate() {
             if self.deadline.has_passed() {
-                not_begun.extend(task.messages);
+                sorted.not_begun.extend(task.messages);
                 continue;
             }
             let Err(failure) = self.reconcile(&mut task.request, &live).await else {
@@ -81,29 +77,37 @@ impl Batch<'_> {
             let session = &task.request.session;
             if place > 0 && matches!(failure, Error::OutOfTime { .. }) {
                 // It had only what the others left of the time, so this is no failure.
-                let (stage_arn, session_id) =
-                    (session.stage_arn.as_str(), session.session_id.as_str());
                 info!(
-                    stage_arn,
-                    session_id, "session {session_id}: cut short, comes back"
+                    stage_arn = session.stage_arn.as_str(),
+                    session_id = session.session_id.as_str(),
+                    "session {}: cut short, comes back",
+                    session.session_id
                 );
                 for message in task.messages {
                     if message.receives < MOST_RECEIVES {
                         failed.insert(message.id);
                     } else {
-                        not_begun.push(message);
+                        sorted.not_begun.push(message);
                     }
                 }
                 continue;
             }
-            let ids = task.messages.iter().map(|message| message.id.clone());
-            for id in ids {
-                fail(&mut failed, &id, Some(session), &failure);
+            for message in &task.messages {
+                fail(&mut failed, &message.id, Some(session), &failure);
             }
-            self.mark(&task.request, &failure).await;
+            let resource = session.to_string();
+            let mark = self.reconciler.mark(&task.request, &failure);
+            let marked = self.deadline.within_put_time("PutObject", &resource, mark);
+            if let Err(failure) = marked.await {
+                error!(
+                    error_type = failure.error_type(),
+                    error = failure.chain(),
+                    "the session could not be marked as failed"
+                );
+            }
         }
-        self.send_again(not_begun, &mut failed).await;
-        for (message, sweep, from_sweeps) in sweeps {
+        self.send_again(sorted.not_begun, &mut failed).await;
+        for (message, sweep, from_sweeps) in sorted.sweeps {
             let now = (self.clock)();
             let swept = self.sweeper.sweep(&sweep, from_sweeps, now, self.deadline);
             if let Err(failure) = Box::pin(contain("the sweep", swept)).await {
@@ -184,32 +188,6 @@ impl Batch<'_> {
             );
         }
         live
-    }
-
-    /// Leaves a marker of a session that failed, so that sweeps leave it to the redelivery of its message, and after the
-    /// last one out for a day.
-    async fn mark(&self, request: &Request, failure: &Error) {
-        let session = &request.session;
-        let resource = session.to_string();
-        let put = async {
-            // IVS may have told the start at an earlier try, and fail now.
-            let start_time = self.reconciler.start_time(request).await?;
-            let marker = json!({
-                "error_type": failure.error_type(),
-                "error": failure.chain(),
-                "session_start_time": start_time,
-            });
-            let lake = &self.reconciler.lake;
-            lake.put_failed(session, marker.to_string()).await
-        };
-        let put = self.deadline.within_put_time("PutObject", &resource, put);
-        if let Err(failure) = put.await {
-            error!(
-                error_type = failure.error_type(),
-                error = failure.chain(),
-                "the session could not be marked as failed"
-            );
-        }
     }
 
     /// Sends messages to the queue of work as new ones. What cannot be sent is handed back.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::info;
 
 use crate::deadline::Deadline;
@@ -274,6 +274,21 @@ impl Reconciler {
             }
         }
         Ok(Done::without_object(Outcome::Gone))
+    }
+
+    /// Leaves a marker of a session that failed, so that sweeps leave it to the redelivery of its message, and after the last
+    /// one out for a day. It keeps a start that IVS told at an earlier try.
+    ///
+    /// # Errors
+    /// As [`Lake::put_failed`].
+    pub async fn mark(&self, request: &Request, failure: &Error) -> Result<(), Error> {
+        let marker = json!({
+            "error_type": failure.error_type(),
+            "error": failure.chain(),
+            "session_start_time": self.start_time(request).await?,
+        });
+        let lake = &self.lake;
+        lake.put_failed(&request.session, marker.to_string()).await
     }
 
     /// When a session started, by the request or by the session's failure marker, if one of them tells.
