@@ -405,7 +405,7 @@ mod tests {
     fn file(ids: &[&str]) -> Vec<u8> {
         let rows = ids.iter().map(|id| person(id)).collect();
         PARTICIPANTS
-            .encode(&session(), &PARTICIPANTS.merge(rows))
+            .encode(&session(), &(PARTICIPANTS.merge)(rows))
             .unwrap()
     }
 

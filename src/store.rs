@@ -137,7 +137,7 @@ impl Store<'_> {
                 None => rows.extend(stored.rows),
             }
             let (etag, winner) = object.map(|it| (it.etag, it.bytes)).unzip();
-            rows = table.merge(rows);
+            rows = (table.merge)(rows);
             let outcome = |written| Outcome {
                 written,
                 rows: rows.len(),

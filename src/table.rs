@@ -7,18 +7,22 @@
 //! Memory: all rows and the encoded file are held at once, and the Arrow columns of `ROWS_AT_ONCE` rows. A row takes some 400
 //! bytes (docs/settings.md).
 
+pub mod attendance;
+pub mod participant_events;
 pub mod participants;
+pub mod sessions;
 pub mod state;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::types::TimestampMillisecondType;
+use arrow::array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, MapArray, MapBuilder,
+    MapFieldNames, RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parquet::arrow::ArrowWriter;
@@ -45,62 +49,113 @@ const ENCODING: usize = 3;
 /// So many rows at a time become Arrow columns.
 const ROWS_AT_ONCE: usize = 8192;
 
-/// A table whose rows are `R`.
+/// A table whose rows are `R`. All rows of a file share a `C`: their session, or nothing.
 #[derive(Debug)]
-pub struct Table<R: 'static> {
+pub struct Table<R: 'static, C: 'static = EndedSession> {
     pub name: &'static str,
     /// Stored with each object. It rises with every new column, so that an older function does not write over newer files.
     pub schema_version: u32,
-    pub columns: &'static [Column<R>],
-    /// The row's key. Two rows without a key are duplicates only if all columns are equal.
+    pub columns: &'static [Column<R, C>],
+    /// The row's key, if rows have one.
     id: fn(&R) -> Option<&str>,
-    /// Rows of a file are sorted by this time, those without one last, and then by id.
-    time: fn(&R) -> Option<DateTime<Utc>>,
+    /// The union of rows, in file order. Neither their order nor their repetition decides anything.
+    pub merge: fn(Vec<R>) -> Vec<R>,
 }
 
 /// A column: its name in SQL, what it means, and how it is filled.
 #[derive(Debug)]
-pub struct Column<R: 'static> {
+pub struct Column<R: 'static, C: 'static = EndedSession> {
     pub name: &'static str,
     /// Meaning, unit and the API's member, as the Glue table and the documentation show it.
     pub comment: &'static str,
-    kind: Kind<R>,
+    kind: Kind<R, C>,
 }
+
+/// The entries of a map, by key.
+pub type Map = Vec<(String, String)>;
 
 /// What a column holds. The kinds of a row's own members also say which of two values is further along.
 #[derive(Debug)]
-enum Kind<R: 'static> {
-    /// A string of the session, equal in all rows of a file.
-    SessionText(fn(&EndedSession) -> &str),
-    /// The session's start, equal in all rows of a file.
-    SessionStart,
-    /// The session's end, equal in all rows of a file. The latest that was seen stays.
-    SessionEnd,
+enum Kind<R: 'static, C: 'static> {
+    /// A string that all rows of a file share.
+    SharedText(fn(&C) -> &str),
+    /// A time that all rows of a file share.
+    SharedTime(fn(&C) -> DateTime<Utc>),
+    /// The session's end, shared by all rows of a file. The latest that was seen stays.
+    SessionEnd(fn(&C) -> DateTime<Utc>),
     /// A string; the later one by its bytes is further along.
-    Text(Member<R, Option<String>>),
+    Text(fn(&R) -> Option<&str>, fn(&mut R, Option<&str>)),
     /// A state; the one later in the list is further along, and a value that is not in the list is further than all of them.
-    State(&'static [&'static str], Member<R, Option<State>>),
+    State(
+        &'static [&'static str],
+        fn(&R) -> Option<&State>,
+        fn(&mut R, Option<State>),
+    ),
     /// A time; the later one is further along.
-    Time(Member<R, Option<DateTime<Utc>>>),
+    Time(
+        fn(&R) -> Option<DateTime<Utc>>,
+        fn(&mut R, Option<DateTime<Utc>>),
+    ),
     /// A yes or no; yes is further along.
-    Flag(Member<R, Option<bool>>),
+    Flag(fn(&R) -> Option<bool>, fn(&mut R, Option<bool>)),
+    /// A number of milliseconds.
+    Millis(fn(&R) -> Option<i64>, fn(&mut R, Option<i64>)),
+    /// How many there are.
+    Count(fn(&R) -> Option<i32>, fn(&mut R, Option<i32>)),
+    /// A map from string to string.
+    Map(fn(&R) -> Option<&Map>, fn(&mut R, Option<Map>)),
 }
 
-#[derive(Debug)]
-struct Member<R, T> {
-    get: fn(&R) -> &T,
-    get_mut: fn(&mut R) -> &mut T,
-}
-
-macro_rules! member {
-    ($name:ident) => {
-        Member {
-            get: |row| &row.$name,
-            get_mut: |row| &mut row.$name,
+/// Columns of a row's own members.
+macro_rules! column {
+    ($kind:ident, $name:ident, $comment:expr) => {
+        Column {
+            name: stringify!($name),
+            comment: $comment,
+            kind: column!(@$kind $name),
         }
     };
+    (@Text $name:ident) => {
+        Kind::Text(|row| row.$name.as_deref(), |row, value| row.$name = value.map(Into::into))
+    };
+    (@Map $name:ident) => {
+        Kind::Map(|row| row.$name.as_ref(), |row, value| row.$name = value)
+    };
+    (@$kind:ident $name:ident) => {
+        Kind::$kind(|row| row.$name, |row, value| row.$name = value)
+    };
 }
-use member;
+use column;
+
+/// The columns that say to which session a row belongs.
+macro_rules! session_columns {
+    ($($more:expr),* $(,)?) => {
+        &[
+            Column {
+                name: "stage_arn",
+                comment: "ARN of the stage",
+                kind: Kind::SharedText(|session| session.name.stage_arn.as_str()),
+            },
+            Column {
+                name: "session_id",
+                comment: "Id of the session within the stage (StageSession.sessionId)",
+                kind: Kind::SharedText(|session| session.name.session_id.as_str()),
+            },
+            Column {
+                name: "session_start_time",
+                comment: "When the session started, UTC, to the millisecond (StageSession.startTime)",
+                kind: Kind::SharedTime(|session| session.start_time),
+            },
+            Column {
+                name: "session_end_time",
+                comment: "When the session ended, UTC, to the millisecond (StageSession.endTime)",
+                kind: Kind::SessionEnd(|session| session.end_time),
+            },
+            $($more),*
+        ]
+    };
+}
+use session_columns;
 
 /// The rows of a file take more memory than there is for them.
 #[derive(Debug, thiserror::Error)]
@@ -125,31 +180,7 @@ impl<R> Default for Stored<R> {
     }
 }
 
-impl<R: Clone + Default> Table<R> {
-    /// The union of all rows, in file order: of rows with one id the one that is further along, compared member by
-    /// member, the states first. Neither the order nor the repetition of `rows` decides anything.
-    #[must_use]
-    pub fn merge(&self, mut rows: Vec<R>) -> Vec<R> {
-        // Rows with one id lie together, the one that is furthest along last.
-        rows.sort_unstable_by(|a, b| {
-            let ids = (self.id)(a).cmp(&(self.id)(b));
-            ids.then_with(|| self.progress(a, b))
-        });
-        rows.dedup_by(|next, kept| {
-            let same = match ((self.id)(next), (self.id)(kept)) {
-                (None, None) => self.progress(next, kept).is_eq(),
-                (next, kept) => next == kept,
-            };
-            if same {
-                std::mem::swap(next, kept);
-            }
-            same
-        });
-        // Stable: rows of one time stay in the order of their ids.
-        rows.sort_by_key(|row| (self.time)(row).map_or(i64::MAX, |time| time.timestamp_millis()));
-        rows
-    }
-
+impl<R: Clone + Default, C> Table<R, C> {
     /// The memory that rows take, in bytes: their own size, that of their strings, and what encoding these takes.
     #[must_use]
     pub fn weight(&self, rows: &[R]) -> usize {
@@ -168,9 +199,15 @@ impl<R: Clone + Default> Table<R> {
         stored
     }
 
+    /// The order of two rows, column by column: null first, false before true, strings by their bytes, maps by their entries.
+    fn compare(&self, a: &R, b: &R) -> Ordering {
+        let columns = self.columns.iter().map(|column| column.compare(a, b));
+        columns.fold(Ordering::Equal, Ordering::then)
+    }
+
     /// States come first: a row with an earlier state must not stay because its user id sorts later.
     fn progress(&self, a: &R, b: &R) -> Ordering {
-        let is_state = |column: &&Column<R>| matches!(column.kind, Kind::State(..));
+        let is_state = |column: &&Column<R, C>| matches!(column.kind, Kind::State(..));
         let states = self.columns.iter().filter(is_state);
         let others = self.columns.iter().filter(|column| !is_state(column));
         states
@@ -184,8 +221,8 @@ impl<R: Clone + Default> Table<R> {
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
         let fields = self.columns.iter().map(|column| {
-            let of_session = column.is_of_session();
-            Field::new(column.name, column.arrow_type(), !of_session)
+            let shared = column.is_shared();
+            Field::new(column.name, column.arrow_type(), !shared)
         });
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
@@ -207,7 +244,7 @@ impl<R: Clone + Default> Table<R> {
     ///
     /// # Errors
     /// What Arrow or Parquet say; none is expected.
-    pub fn encode(&self, session: &EndedSession, rows: &[R]) -> Result<Vec<u8>, BoxError> {
+    pub fn encode(&self, shared: &C, rows: &[R]) -> Result<Vec<u8>, BoxError> {
         // The Parquet schema is the contract; a second one in Arrow's own words could only differ from it.
         let options = ArrowWriterOptions::new()
             .with_properties(self.properties().build())
@@ -216,7 +253,7 @@ impl<R: Clone + Default> Table<R> {
         let mut writer =
             ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
         for rows in rows.chunks(ROWS_AT_ONCE) {
-            let columns = self.columns.iter().map(|column| column.fill(session, rows));
+            let columns = self.columns.iter().map(|column| column.fill(shared, rows));
             let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect())?;
             writer.write(&batch)?;
         }
@@ -229,33 +266,58 @@ impl<R: Clone + Default> Table<R> {
     /// # Errors
     /// What is not a Parquet file, or has a column of another type; [`TooLarge`], before the memory is taken.
     pub fn decode(&self, file: Bytes, most_bytes: usize) -> Result<Stored<R>, BoxError> {
+        let mut all = Stored::default();
+        self.decode_each(file, most_bytes, size_of::<R>(), |rows| {
+            all.rows.extend(rows)
+        })
+        .map(|session_end_time| Stored {
+            session_end_time,
+            ..all
+        })
+    }
+
+    /// As [`decode`](Self::decode), but hands the rows over some thousands at a time, and returns the session's end. What is kept
+    /// of a row takes `kept_bytes`, besides its strings.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_each(
+        &self,
+        file: Bytes,
+        most_bytes: usize,
+        kept_bytes: usize,
+        mut each: impl FnMut(Vec<R>),
+    ) -> Result<Option<DateTime<Utc>>, BoxError> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let rows = usize::try_from(reader.metadata().file_metadata().num_rows())?;
         let mut room = Room {
             rows,
             bytes_left: most_bytes,
         };
-        room.take(rows.saturating_mul(size_of::<R>()))?;
-        let mut stored = Stored::default();
+        room.take(rows.saturating_mul(kept_bytes))?;
+        let (mut read, mut session_end_time) = (0, None);
         for batch in reader.with_batch_size(ROWS_AT_ONCE).build()? {
             let batch = batch?;
-            let begin = stored.rows.len();
-            if begin + batch.num_rows() > rows {
+            read += batch.num_rows();
+            if read > rows {
                 return Err(format!("more rows than the {rows} that the file says").into());
             }
-            stored
-                .rows
-                .resize_with(begin + batch.num_rows(), R::default);
+            let mut some = Stored {
+                rows: vec![R::default(); batch.num_rows()],
+                session_end_time,
+            };
             for column in self.columns {
                 if let Some(array) = batch.column_by_name(column.name) {
-                    column.read(array, &mut stored, begin, &mut room)?;
+                    column.read(array, &mut some, &mut room)?;
                 }
             }
+            session_end_time = some.session_end_time;
+            each(some.rows);
         }
-        if stored.rows.len() != rows {
-            return Err(format!("{} rows in a file of {rows}", stored.rows.len()).into());
+        if read != rows {
+            return Err(format!("{read} rows in a file of {rows}").into());
         }
-        Ok(stored)
+        Ok(session_end_time)
     }
 }
 
@@ -282,50 +344,69 @@ fn text_weight(text: &str) -> usize {
     text.len() * (1 + ENCODING) + ALLOCATION
 }
 
-impl<R> Column<R> {
+impl<R, C> Column<R, C> {
     /// The column's type in Athena's DDL.
     #[must_use]
     pub fn athena_type(&self) -> &'static str {
         match self.kind {
-            Kind::SessionText(_) | Kind::Text(_) | Kind::State(..) => "string",
-            Kind::SessionStart | Kind::SessionEnd | Kind::Time(_) => "timestamp",
-            Kind::Flag(_) => "boolean",
+            Kind::SharedText(_) | Kind::Text(..) | Kind::State(..) => "string",
+            Kind::SharedTime(_) | Kind::SessionEnd(_) | Kind::Time(..) => "timestamp",
+            Kind::Flag(..) => "boolean",
+            Kind::Millis(..) => "bigint",
+            Kind::Count(..) => "int",
+            Kind::Map(..) => "map<string,string>",
         }
     }
 
     fn arrow_type(&self) -> DataType {
         match self.kind {
-            Kind::SessionText(_) | Kind::Text(_) | Kind::State(..) => DataType::Utf8,
-            Kind::SessionStart | Kind::SessionEnd | Kind::Time(_) => {
+            Kind::SharedText(_) | Kind::Text(..) | Kind::State(..) => DataType::Utf8,
+            Kind::SharedTime(_) | Kind::SessionEnd(_) | Kind::Time(..) => {
                 DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
             }
-            Kind::Flag(_) => DataType::Boolean,
+            Kind::Flag(..) => DataType::Boolean,
+            Kind::Millis(..) => DataType::Int64,
+            Kind::Count(..) => DataType::Int32,
+            Kind::Map(..) => {
+                let entries = Fields::from(vec![
+                    Field::new("key", DataType::Utf8, false),
+                    Field::new("value", DataType::Utf8, true),
+                ]);
+                let entries = Field::new("key_value", DataType::Struct(entries), false);
+                DataType::Map(Arc::new(entries), false)
+            }
         }
     }
 
-    /// Whether its value is the session's, and so never null.
-    fn is_of_session(&self) -> bool {
+    /// Whether all rows of a file share its value, which then is never null.
+    fn is_shared(&self) -> bool {
         matches!(
             self.kind,
-            Kind::SessionText(_) | Kind::SessionStart | Kind::SessionEnd
+            Kind::SharedText(_) | Kind::SharedTime(_) | Kind::SessionEnd(_)
         )
     }
 
     /// Whether its values repeat, so that a dictionary pays. One of values that do not is built and then thrown away.
     fn repeats(&self) -> bool {
-        !matches!(self.kind, Kind::Text(_) | Kind::Time(_))
+        !matches!(
+            self.kind,
+            Kind::Text(..) | Kind::Time(..) | Kind::Millis(..)
+        )
     }
 
     /// Which of two rows is further along in this column.
     fn compare(&self, a: &R, b: &R) -> Ordering {
         match &self.kind {
-            Kind::SessionText(_) | Kind::SessionStart | Kind::SessionEnd => Ordering::Equal,
-            Kind::Text(member) => (member.get)(a).cmp((member.get)(b)),
-            Kind::Time(member) => (member.get)(a).cmp((member.get)(b)),
-            Kind::Flag(member) => (member.get)(a).cmp((member.get)(b)),
-            Kind::State(states, member) => {
+            Kind::SharedText(_) | Kind::SharedTime(_) | Kind::SessionEnd(_) => Ordering::Equal,
+            Kind::Text(get, _) => get(a).cmp(&get(b)),
+            Kind::Time(get, _) => get(a).cmp(&get(b)),
+            Kind::Flag(get, _) => get(a).cmp(&get(b)),
+            Kind::Millis(get, _) => get(a).cmp(&get(b)),
+            Kind::Count(get, _) => get(a).cmp(&get(b)),
+            Kind::Map(get, _) => get(a).cmp(&get(b)),
+            Kind::State(states, get, _) => {
                 let rank = |row| {
-                    let value = (member.get)(row).as_ref()?.as_str();
+                    let value = get(row)?.as_str();
                     let known = states.iter().position(|&state| state == value);
                     Some((known.unwrap_or(states.len()), value))
                 };
@@ -337,97 +418,137 @@ impl<R> Column<R> {
     /// The string that a row holds memory for in this column.
     fn string<'a>(&self, row: &'a R) -> Option<&'a str> {
         match &self.kind {
-            Kind::Text(member) => (member.get)(row).as_deref(),
-            Kind::State(_, member) => (member.get)(row).as_ref()?.undocumented(),
+            Kind::Text(get, _) => get(row),
+            Kind::State(_, get, _) => get(row)?.undocumented(),
             _ => None,
         }
     }
 
-    fn fill(&self, session: &EndedSession, rows: &[R]) -> ArrayRef {
+    fn fill(&self, shared: &C, rows: &[R]) -> ArrayRef {
         let times = |values: TimestampMillisecondArray| Arc::new(values.with_timezone("UTC"));
         let repeated = |time: DateTime<Utc>| {
             let millis = time.timestamp_millis();
             times(TimestampMillisecondArray::from_value(millis, rows.len()))
         };
+        let each = rows.iter();
         match &self.kind {
-            Kind::SessionText(get) => Arc::new(StringArray::new_repeated(get(session), rows.len())),
-            Kind::SessionStart => repeated(session.start_time),
-            Kind::SessionEnd => repeated(session.end_time),
-            Kind::Text(member) => {
-                let values = rows.iter().map(|row| (member.get)(row).as_deref());
+            Kind::SharedText(get) => Arc::new(StringArray::new_repeated(get(shared), rows.len())),
+            Kind::SharedTime(get) | Kind::SessionEnd(get) => repeated(get(shared)),
+            Kind::Text(get, _) => Arc::new(each.map(get).collect::<StringArray>()),
+            Kind::State(_, get, _) => {
+                let values = each.map(|row| get(row).map(State::as_str));
                 Arc::new(values.collect::<StringArray>())
             }
-            Kind::State(_, member) => {
-                let values = rows
-                    .iter()
-                    .map(|row| (member.get)(row).as_ref().map(State::as_str));
-                Arc::new(values.collect::<StringArray>())
-            }
-            Kind::Time(member) => {
-                let values = rows
-                    .iter()
-                    .map(|row| (member.get)(row).map(|time| time.timestamp_millis()));
+            Kind::Time(get, _) => {
+                let values = each.map(|row| get(row).map(|time| time.timestamp_millis()));
                 times(values.collect())
             }
-            Kind::Flag(member) => {
-                let values = rows.iter().map(|row| *(member.get)(row));
-                Arc::new(values.collect::<BooleanArray>())
-            }
+            Kind::Flag(get, _) => Arc::new(each.map(get).collect::<BooleanArray>()),
+            Kind::Millis(get, _) => Arc::new(each.map(get).collect::<Int64Array>()),
+            Kind::Count(get, _) => Arc::new(each.map(get).collect::<Int32Array>()),
+            Kind::Map(get, _) => Arc::new(maps(each.map(get))),
         }
     }
 
-    /// Takes the values of some rows of a file over, from the row at `begin` on.
+    /// Takes the values of some rows of a file over.
     fn read(
         &self,
         array: &ArrayRef,
         stored: &mut Stored<R>,
-        begin: usize,
         room: &mut Room,
     ) -> Result<(), BoxError> {
         let same = match (self.arrow_type(), array.data_type()) {
             // Parquet does not keep the name of a time zone.
             (DataType::Timestamp(ours, _), DataType::Timestamp(theirs, _)) => ours == *theirs,
+            (DataType::Map(..), DataType::Map(..)) => true,
             (ours, theirs) => ours == *theirs,
         };
         if !same {
             let (name, theirs) = (self.name, array.data_type());
             return Err(format!("the stored column {name} is of another type, {theirs}").into());
         }
-        let rows = &mut stored.rows[begin..];
+        let rows = stored.rows.iter_mut();
         match &self.kind {
             // The key names the session, and IVS is asked for its start at each write.
-            Kind::SessionText(_) | Kind::SessionStart => {}
-            Kind::SessionEnd => {
+            Kind::SharedText(_) | Kind::SharedTime(_) => {}
+            Kind::SessionEnd(_) => {
                 let latest = times(array).flatten().max();
                 stored.session_end_time = latest.max(stored.session_end_time);
             }
-            Kind::Text(member) => {
-                for (row, value) in rows.iter_mut().zip(array.as_string::<i32>()) {
+            Kind::Text(_, set) => {
+                for (row, value) in rows.zip(array.as_string::<i32>()) {
                     value.map_or(Ok(()), |text| room.take_text(text))?;
-                    *(member.get_mut)(row) = value.map(str::to_owned);
+                    set(row, value);
                 }
             }
-            Kind::State(_, member) => {
-                for (row, value) in rows.iter_mut().zip(array.as_string::<i32>()) {
+            Kind::State(_, _, set) => {
+                for (row, value) in rows.zip(array.as_string::<i32>()) {
                     let state = value.map(State::from);
                     let text = state.as_ref().and_then(State::undocumented);
                     text.map_or(Ok(()), |text| room.take_text(text))?;
-                    *(member.get_mut)(row) = state;
+                    set(row, state);
                 }
             }
-            Kind::Time(member) => {
-                for (row, value) in rows.iter_mut().zip(times(array)) {
-                    *(member.get_mut)(row) = value;
-                }
+            Kind::Time(_, set) => rows
+                .zip(times(array))
+                .for_each(|(row, time)| set(row, time)),
+            Kind::Flag(_, set) => {
+                let values = array.as_boolean();
+                rows.zip(values).for_each(|(row, flag)| set(row, flag));
             }
-            Kind::Flag(member) => {
-                for (row, value) in rows.iter_mut().zip(array.as_boolean()) {
-                    *(member.get_mut)(row) = value;
+            Kind::Millis(_, set) => {
+                let values = array.as_primitive::<Int64Type>();
+                rows.zip(values).for_each(|(row, millis)| set(row, millis));
+            }
+            Kind::Count(_, set) => {
+                let values = array.as_primitive::<Int32Type>();
+                rows.zip(values).for_each(|(row, count)| set(row, count));
+            }
+            Kind::Map(_, set) => {
+                let string = |array: &ArrayRef| array.as_string_opt::<i32>().cloned();
+                for (row, entries) in rows.zip(array.as_map().iter()) {
+                    let map = entries.map(|entries| {
+                        let columns = entries.columns();
+                        let texts = (string(&columns[0]), string(&columns[1]));
+                        let (Some(keys), Some(values)) = texts else {
+                            return Err(format!("the map {} is not of strings", self.name));
+                        };
+                        let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
+                        let entries = keys.iter().zip(values.iter());
+                        Ok(entries
+                            .map(|(key, value)| (owned(key), owned(value)))
+                            .collect())
+                    });
+                    let map: Option<Map> = map.transpose()?;
+                    for (key, value) in map.iter().flatten() {
+                        room.take_text(key)?;
+                        room.take_text(value)?;
+                    }
+                    set(row, map);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Maps with the names of Parquet's specification, which Athena asks for.
+fn maps<'a>(values: impl Iterator<Item = Option<&'a Map>>) -> MapArray {
+    let names = MapFieldNames {
+        entry: "key_value".to_owned(),
+        key: "key".to_owned(),
+        value: "value".to_owned(),
+    };
+    let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+    for map in values {
+        for (key, value) in map.into_iter().flatten() {
+            builder.keys().append_value(key);
+            builder.values().append_value(value);
+        }
+        // Fails only where the numbers of keys and values differ.
+        let _ = builder.append(map.is_some());
+    }
+    builder.finish()
 }
 
 fn times(array: &ArrayRef) -> impl Iterator<Item = Option<DateTime<Utc>>> {

@@ -6,7 +6,21 @@
 use chrono::{DateTime, Utc};
 
 use super::state::{RECORDING_STATES, REPLICATION_STATES, REPLICATION_TYPES, STATES, State};
-use super::{Column, Kind, Member, Table, member};
+use super::{Column, Kind, Table, column, session_columns};
+
+macro_rules! state {
+    ($states:expr, $name:ident, $comment:expr) => {
+        Column {
+            name: stringify!($name),
+            comment: $comment,
+            kind: Kind::State(
+                $states,
+                |row| row.$name.as_ref(),
+                |row, value| row.$name = value,
+            ),
+        }
+    };
+}
 
 /// A participant of a session, as `ListParticipants` lists it. Absent members are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,87 +44,94 @@ pub const PARTICIPANTS: Table<Participant> = Table {
     name: "participants",
     schema_version: 1,
     id: |row| row.participant_id.as_deref(),
-    time: |row| row.first_join_time,
-    columns: &[
-        Column {
-            name: "stage_arn",
-            comment: "ARN of the stage",
-            kind: Kind::SessionText(|session| session.name.stage_arn.as_str()),
-        },
-        Column {
-            name: "session_id",
-            comment: "Id of the session within the stage (StageSession.sessionId)",
-            kind: Kind::SessionText(|session| session.name.session_id.as_str()),
-        },
-        Column {
-            name: "session_start_time",
-            comment: "When the session started, UTC, to the millisecond (StageSession.startTime)",
-            kind: Kind::SessionStart,
-        },
-        Column {
-            name: "session_end_time",
-            comment: "When the session ended, UTC, to the millisecond (StageSession.endTime)",
-            kind: Kind::SessionEnd,
-        },
-        Column {
-            name: "participant_id",
-            comment: "Id of the participant, assigned by IVS; unique within the session (participantId)",
-            kind: Kind::Text(member!(participant_id)),
-        },
-        Column {
-            name: "user_id",
-            comment: "The user's id in the customer's own system, from the token; empty when the token had an empty one, null when IVS sent none (userId)",
-            kind: Kind::Text(member!(user_id)),
-        },
-        Column {
-            name: "state",
-            comment: "CONNECTED or DISCONNECTED when listed, after the session's end (state)",
-            kind: Kind::State(STATES, member!(state)),
-        },
-        Column {
-            name: "first_join_time",
-            comment: "When the participant first joined the session, UTC, to the millisecond (firstJoinTime)",
-            kind: Kind::Time(member!(first_join_time)),
-        },
-        Column {
-            name: "published",
-            comment: "Whether the participant ever published; false also where IVS left it out (published)",
-            kind: Kind::Flag(member!(published)),
-        },
-        Column {
-            name: "recording_state",
-            comment: "STARTING, ACTIVE, STOPPING, STOPPED, FAILED or DISABLED when listed (recordingState)",
-            kind: Kind::State(RECORDING_STATES, member!(recording_state)),
-        },
-        Column {
-            name: "replication_type",
-            comment: "SOURCE if replicated to another stage, REPLICA if from another stage, or NONE (replicationType)",
-            kind: Kind::State(REPLICATION_TYPES, member!(replication_type)),
-        },
-        Column {
-            name: "replication_state",
-            comment: "ACTIVE or STOPPED when listed (replicationState)",
-            kind: Kind::State(REPLICATION_STATES, member!(replication_state)),
-        },
-        Column {
-            name: "source_stage_arn",
-            comment: "ARN of the stage that a replica comes from (sourceStageArn)",
-            kind: Kind::Text(member!(source_stage_arn)),
-        },
-        Column {
-            name: "source_session_id",
-            comment: "Id of the session that a replica comes from (sourceSessionId)",
-            kind: Kind::Text(member!(source_session_id)),
-        },
-        Column {
-            name: "redundant_ingest",
-            comment: "Whether redundant ingest is on for the participant; false also where IVS left it out (redundantIngest)",
-            kind: Kind::Flag(member!(redundant_ingest)),
-        },
-        Column {
-            name: "ingest_configuration_arn",
-            comment: "ARN of the ingest configuration that the participant published through (ingestConfigurationArn)",
-            kind: Kind::Text(member!(ingest_configuration_arn)),
-        },
+    merge,
+    columns: session_columns![
+        column!(
+            Text,
+            participant_id,
+            "Id of the participant, assigned by IVS; unique within the session (participantId)"
+        ),
+        column!(
+            Text,
+            user_id,
+            "The user's id in the customer's own system, from the token; empty when the token had an empty one, null when IVS sent none (userId)"
+        ),
+        state!(
+            STATES,
+            state,
+            "CONNECTED or DISCONNECTED when listed, after the session's end (state)"
+        ),
+        column!(
+            Time,
+            first_join_time,
+            "When the participant first joined the session, UTC, to the millisecond (firstJoinTime)"
+        ),
+        column!(
+            Flag,
+            published,
+            "Whether the participant ever published; false also where IVS left it out (published)"
+        ),
+        state!(
+            RECORDING_STATES,
+            recording_state,
+            "STARTING, ACTIVE, STOPPING, STOPPED, FAILED or DISABLED when listed (recordingState)"
+        ),
+        state!(
+            REPLICATION_TYPES,
+            replication_type,
+            "SOURCE if replicated to another stage, REPLICA if from another stage, or NONE (replicationType)"
+        ),
+        state!(
+            REPLICATION_STATES,
+            replication_state,
+            "ACTIVE or STOPPED when listed (replicationState)"
+        ),
+        column!(
+            Text,
+            source_stage_arn,
+            "ARN of the stage that a replica comes from (sourceStageArn)"
+        ),
+        column!(
+            Text,
+            source_session_id,
+            "Id of the session that a replica comes from (sourceSessionId)"
+        ),
+        column!(
+            Flag,
+            redundant_ingest,
+            "Whether redundant ingest is on for the participant; false also where IVS left it out (redundantIngest)"
+        ),
+        column!(
+            Text,
+            ingest_configuration_arn,
+            "ARN of the ingest configuration that the participant published through (ingestConfigurationArn)"
+        ),
     ],
 };
+
+/// The union of all rows, by the time of joining (those without one last) and the id. Of rows with one id the one stays that is further along,
+/// compared member by member, the states first. Rows without an id are duplicates only if all columns are equal.
+fn merge(mut rows: Vec<Participant>) -> Vec<Participant> {
+    let progress = |a: &_, b: &_| PARTICIPANTS.progress(a, b);
+    // Rows with one id lie together, the one that is furthest along last.
+    rows.sort_unstable_by(|a, b| {
+        let ids = a.participant_id.cmp(&b.participant_id);
+        ids.then_with(|| progress(a, b))
+    });
+    rows.dedup_by(|next, kept| {
+        let same = match (&next.participant_id, &kept.participant_id) {
+            (None, None) => progress(next, kept).is_eq(),
+            (next, kept) => next == kept,
+        };
+        if same {
+            std::mem::swap(next, kept);
+        }
+        same
+    });
+    // Stable: rows of one time stay in the order of their ids.
+    rows.sort_by_key(|row| {
+        let time = row.first_join_time;
+        time.map_or(i64::MAX, |time| time.timestamp_millis())
+    });
+    rows
+}

@@ -8,7 +8,10 @@ use sha2::{Digest, Sha256};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use super::attendance::{ATTENDANCE, Attendee, Details};
+use super::participant_events::{Event, PARTICIPANT_EVENTS, Person, Rare, Token};
 use super::participants::{PARTICIPANTS, Participant};
+use super::sessions::{SESSIONS, Session};
 use super::*;
 use crate::session::SessionRef;
 
@@ -88,7 +91,7 @@ fn row() -> impl Strategy<Value = Participant> {
 }
 
 fn merge(sides: &[&[Participant]]) -> Vec<Participant> {
-    PARTICIPANTS.merge(sides.concat())
+    (PARTICIPANTS.merge)(sides.concat())
 }
 
 fn ids(rows: &[Participant]) -> HashSet<Option<&str>> {
@@ -272,7 +275,7 @@ fn a_file_of_an_older_schema_reads_with_nulls() {
         name: PARTICIPANTS.name,
         columns: &PARTICIPANTS.columns[..PARTICIPANTS.columns.len() - 2],
         id: PARTICIPANTS.id,
-        time: PARTICIPANTS.time,
+        merge: PARTICIPANTS.merge,
     };
     let file = older
         .encode(&session(), std::slice::from_ref(&full))
@@ -301,10 +304,10 @@ fn what_is_no_file_of_ours_is_an_error() {
         columns: &[Column {
             name: "user_id",
             comment: "",
-            kind: Kind::Flag(member!(published)),
+            kind: Kind::Flag(|row| row.published, |row, value| row.published = value),
         }],
         id: |_| None,
-        time: |_| None,
+        merge: |rows| rows,
     };
     let file = other.encode(&session(), &[Participant::default()]).unwrap();
     let message = PARTICIPANTS
@@ -373,9 +376,9 @@ fn rows_come_into_their_order_from_any_rotation() {
     for by in 0..rows.len() {
         let mut rotated = rows.clone();
         rotated.rotate_left(by);
-        assert_eq!(PARTICIPANTS.merge(rotated.clone()), rows, "{by}");
+        assert_eq!((PARTICIPANTS.merge)(rotated.clone()), rows, "{by}");
         rotated.reverse();
-        assert_eq!(PARTICIPANTS.merge(rotated), rows, "{by}, reversed");
+        assert_eq!((PARTICIPANTS.merge)(rotated), rows, "{by}, reversed");
     }
 }
 
@@ -396,7 +399,7 @@ fn of_two_rows_the_states_decide_before_all_else() {
     };
     for rows in [[&stale, &last], [&last, &stale]] {
         let rows = rows.map(Clone::clone).to_vec();
-        assert_eq!(PARTICIPANTS.merge(rows), std::slice::from_ref(&last));
+        assert_eq!((PARTICIPANTS.merge)(rows), std::slice::from_ref(&last));
     }
 }
 
@@ -491,4 +494,121 @@ fn the_schema_is_the_contract() {
     redundant_ingest         boolean    Boolean
     ingest_configuration_arn string     Utf8
     "#);
+}
+
+fn event(id: &str, second: Option<i64>, name: Option<&str>) -> Event {
+    Event {
+        person: Arc::new(Person {
+            participant_id: id.into(),
+            user_id: None,
+        }),
+        event_time: second.map(|second| millis(1_763_480_000_000 + second * 1000)),
+        name: name.map(Into::into),
+        replica: Some(false),
+        ..Event::default()
+    }
+}
+
+#[test]
+fn events_survive_the_file_with_their_tokens() {
+    let map = |entries: &[(&str, &str)]| {
+        let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        Some(entries.iter().map(owned).collect::<Map>())
+    };
+    let mut exchanged = event("p1", Some(1), Some("TOKEN_EXCHANGED"));
+    exchanged.rare = Some(Box::new(Rare {
+        error_code: Some("NEW".to_owned()),
+        previous_token: Some(Token {
+            user_id: Some("ana".to_owned()),
+            capabilities: Some(String::new()),
+            expiration_time: Some(millis(1_763_490_000_000)),
+            attributes: map(&[]),
+        }),
+        new_token: Some(Token {
+            attributes: map(&[("a", "1"), ("é", "")]),
+            ..Token::default()
+        }),
+        ..Rare::default()
+    }));
+    let mut joined = event("p2", None, None);
+    Arc::make_mut(&mut joined.person).user_id = Some("".into());
+    let rows = vec![exchanged, joined];
+    let file = PARTICIPANT_EVENTS.encode(&session(), &rows).unwrap();
+    let stored = PARTICIPANT_EVENTS.decode(file.into(), usize::MAX).unwrap();
+    assert_eq!(stored.rows, rows);
+}
+
+#[test]
+fn events_lie_by_participant_time_and_name_each_once() {
+    let rows = vec![
+        event("p2", Some(0), Some("JOINED")),
+        event("p1", None, Some("LEFT")),
+        event("p1", Some(1), None),
+        event("p1", Some(1), Some("OF_TOMORROW")),
+        event("p1", Some(1), Some("LEFT")),
+        event("p1", Some(1), Some("SUBSCRIBE_STOPPED")),
+        event("p1", Some(1), Some("JOINED")),
+        event("p1", Some(1), Some("LEFT")),
+        event("p1", Some(0), Some("LEFT")),
+    ];
+    let merged = (PARTICIPANT_EVENTS.merge)(rows);
+    let shown = |event: &Event| {
+        let second = event.event_time.map(|time| time.timestamp() % 10);
+        (second, event.name.as_deref().unwrap_or("-").to_owned())
+    };
+    let shown: Vec<_> = merged.iter().map(shown).collect();
+    let expected = [
+        (Some(0), "LEFT"),
+        (Some(1), "JOINED"),
+        (Some(1), "SUBSCRIBE_STOPPED"),
+        (Some(1), "LEFT"),
+        (Some(1), "OF_TOMORROW"),
+        (Some(1), "-"),
+        (None, "LEFT"),
+        (Some(0), "JOINED"),
+    ];
+    assert_eq!(
+        shown,
+        expected.map(|(second, name)| (second, name.to_owned()))
+    );
+}
+
+#[test]
+fn details_survive_the_file_and_nothing_asked_is_null() {
+    let asked = Attendee {
+        participant_id: Some("p1".into()),
+        connected_ms: Some(1_800_000),
+        joins: Some(0),
+        leave_inferred: Some(false),
+        details: Some(Box::new(Details {
+            browser_name: Some("".into()),
+            ..Details::default()
+        })),
+        ..Attendee::default()
+    };
+    let rows = vec![asked, Attendee::default()];
+    let file = ATTENDANCE.encode(&session(), &rows).unwrap();
+    let stored = ATTENDANCE.decode(file.into(), usize::MAX).unwrap();
+    assert_eq!(stored.rows, rows);
+}
+
+#[test]
+fn of_two_rows_of_a_session_the_later_times_stay_and_the_last_name() {
+    let row = |name: Option<&str>, end: Option<i64>, written: Option<i64>| Session {
+        stage_arn: Some("stage".to_owned()),
+        session_id: Some("session".to_owned()),
+        session_start_time: Some(millis(0)),
+        stage_name: name.map(str::to_owned),
+        session_end_time: end.map(millis),
+        participants_written_time: written.map(millis),
+        ..Session::default()
+    };
+    let stored = row(Some("old"), Some(2), None);
+    let fresh = row(Some("new"), Some(1), Some(3));
+    let unnamed = row(None, None, None);
+    let merged = (SESSIONS.merge)(vec![stored, fresh, unnamed]);
+    assert_eq!(merged, [row(Some("new"), Some(2), Some(3))]);
+    let file = SESSIONS.encode(&(), &merged).unwrap();
+    let stored = SESSIONS.decode(file.into(), usize::MAX).unwrap();
+    assert_eq!(stored.rows, merged);
 }

@@ -142,7 +142,7 @@ fn batch(rows: u32) -> RecordBatch {
             ..Participant::default()
         }
     };
-    let rows = PARTICIPANTS.merge((0..rows).map(&mut person).collect());
+    let rows = (PARTICIPANTS.merge)((0..rows).map(&mut person).collect());
     let file = PARTICIPANTS.encode(&session, &rows).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(file)).unwrap();
     reader
