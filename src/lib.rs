@@ -41,6 +41,8 @@ pub mod ivs;
 
 pub mod throttles;
 
+pub mod presence;
+
 pub mod table;
 
 pub mod lake;
