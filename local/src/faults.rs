@@ -29,8 +29,8 @@ pub enum When {
     Probability(f64),
 }
 
-/// What IVS does wrong. A kind that does not apply to a call is ignored: tokens, pages and lists belong to the three list
-/// operations, where a "participant" may also be a stage or a session. Several kinds can hit one call. An error replaces
+/// What IVS does wrong. A kind that does not apply to a call is ignored: tokens, pages and lists belong to the four list
+/// operations, where a "participant" may also be an event, a stage or a session. Several kinds can hit one call. An error replaces
 /// the answer; changes of pages and bodies add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -76,7 +76,7 @@ pub enum Kind {
     RepeatsParticipants,
     /// `AccessDeniedException`; from the second call on, in the middle of a listing.
     AccessDenied,
-    /// `ValidationException` for a first page, and for `GetStageSession`.
+    /// `ValidationException` for a first page, and for what has no pages.
     Validation,
     /// `PendingVerification`, as for an account that AWS has not verified yet.
     PendingVerification,

@@ -3,10 +3,12 @@
 //!
 //! restJson1, `POST /OperationName`. Shapes, limits and patterns follow
 //! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>. Some things are not documented: the order of
-//! a list, how long a token is valid, the sessions of a deleted stage. There this emulator does one of the possible
+//! a list, how long a token is valid, the sessions of a deleted stage, the events of a participant whom nobody knows. There this emulator does one of the possible
 //! things, and no test may depend on it.
 
 mod listing;
+mod lives;
+mod places;
 pub mod quota;
 mod request;
 mod wire;
@@ -34,8 +36,10 @@ use crate::ivs::world::{Call, Session, World, sessions_of, timestamp};
 use crate::server::Server;
 
 /// The operations of the service that are emulated.
-const OPERATIONS: [&str; 4] = [
+const OPERATIONS: [&str; 6] = [
+    "GetParticipant",
     "GetStageSession",
+    "ListParticipantEvents",
     "ListParticipants",
     "ListStages",
     "ListStageSessions",
@@ -154,6 +158,8 @@ impl World {
             return Err(refusal(403, "AccessDeniedException", message));
         }
         match operation {
+            "GetParticipant" => self.get_participant(body),
+            "ListParticipantEvents" => self.list_participant_events(body, faults),
             "GetStageSession" => self.get_stage_session(body),
             "ListParticipants" => self.list_participants(body, faults),
             "ListStages" => self.list_stages(body, faults),
@@ -221,7 +227,7 @@ impl World {
         let participants = &self.sessions[&name].participants;
         Ok(page.json("participants", |item| match item {
             Item::Participant(place) => participants.get(*place).map(|who| json!(who)),
-            Item::Stage(_) | Item::Session(_) => None,
+            Item::Stage(_) | Item::Session(_) | Item::Event(_) => None,
         }))
     }
 
@@ -238,7 +244,7 @@ impl World {
         )?;
         Ok(page.json("stages", |item| match item {
             Item::Stage(arn) => self.stage(arn),
-            Item::Session(_) | Item::Participant(_) => None,
+            Item::Session(_) | Item::Participant(_) | Item::Event(_) => None,
         }))
     }
 
@@ -294,7 +300,7 @@ impl World {
                 }
                 Some(summary)
             }
-            Item::Stage(_) | Item::Participant(_) => None,
+            Item::Stage(_) | Item::Participant(_) | Item::Event(_) => None,
         }))
     }
 }

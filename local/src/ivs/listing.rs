@@ -19,7 +19,7 @@ pub(crate) struct Listings {
 #[derive(Clone)]
 struct Walk {
     operation: &'static str,
-    /// The stage or the session whose items are listed; empty for the region.
+    /// The stage, the session or the participant whose items are listed; empty for the region.
     target: String,
     items: Arc<[Item]>,
     /// The number of the listing.
@@ -36,6 +36,8 @@ pub(crate) enum Item {
     Session(String),
     /// The position in the session.
     Participant(usize),
+    /// The position among the events of one participant.
+    Event(usize),
 }
 
 /// A page of a list.

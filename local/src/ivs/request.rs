@@ -88,6 +88,17 @@ pub(crate) fn name(body: &Value) -> Result<(String, String), Refusal> {
     Ok((stage_arn, session_id))
 }
 
+/// The id of a participant. The model allows an empty one, but that names nobody, so it is a mistake of the caller.
+pub(crate) fn participant_id(body: &Value) -> Result<String, Refusal> {
+    let id = text(body, "participantId");
+    if id.len() > 64 || !alphanumeric(&id.replace('-', "0")) {
+        return Err(invalid(
+            "participantId must match [a-zA-Z0-9-]+ and have at most 64 characters",
+        ));
+    }
+    Ok(id)
+}
+
 pub(crate) fn refusal(status: u16, code: &'static str, message: String) -> Refusal {
     Refusal {
         status: StatusCode::from_u16(status).expect("a status code"),

@@ -12,7 +12,10 @@ use crate::ivs::request::{Refusal, refusal};
 use crate::server::{DropConnection, Script};
 
 /// The members that hold lists of structures.
-const LISTS: [&str; 3] = ["participants", "stages", "stageSessions"];
+const LISTS: [&str; 4] = ["participants", "events", "stages", "stageSessions"];
+
+/// The members that hold maps of strings. Their entries are no members.
+const MAPS: [&str; 2] = ["attributes", "tags"];
 
 /// The error that is sent because of a fault.
 pub(crate) fn refused(kind: Kind, operation: &str, later_page: bool) -> Option<Refusal> {
@@ -144,8 +147,7 @@ fn add_unknown_members(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(add_unknown_members),
         Value::Object(members) => {
             for (name, value) in members.iter_mut() {
-                // It is a map of strings, so its entries are no members.
-                if name != "tags" {
+                if !MAPS.contains(&name.as_str()) {
                     add_unknown_members(value);
                 }
             }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::faults::{Fault, Kind, When};
 use crate::ivs::listing::Listings;
+use crate::ivs::places::Places;
 use crate::ivs::quota::{Quota, Used};
 
 /// What the emulated region knows, to be set up and changed at any time.
@@ -36,6 +37,7 @@ pub struct World {
     pub(crate) called: watch::Sender<usize>,
     ends_shown: BTreeMap<(String, String), Instant>,
     pub(crate) listings: Listings,
+    places: HashMap<(String, String), Places>,
     pub(crate) used: HashMap<String, Used>,
     pub(crate) random: fastrand::Rng,
 }
@@ -79,9 +81,99 @@ pub struct Participant {
     /// No list contains this participant before then.
     #[serde(skip)]
     pub listed_from: Option<Instant>,
+    /// The answer of `ListParticipantEvents`.
+    #[serde(skip)]
+    pub events: Vec<Event>,
+    /// What `GetParticipant` adds to the summary. Without it the operation does not know this participant.
+    #[serde(skip)]
+    pub details: Option<Details>,
     /// Members that the SDK does not know yet.
     #[serde(flatten)]
     pub more: Map<String, Value>,
+}
+
+/// An event of a participant. A member that is `None` is not in the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participant_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_participant_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_stage_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_token: Option<Token>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_token: Option<Token>,
+    /// Members that the SDK does not know yet.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+/// One of the two tokens of a token exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration_time: Option<String>,
+}
+
+/// The members that `GetParticipant` has beyond those of the summary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub browser_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub browser_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sdk_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isp_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    #[serde(
+        rename = "recordingS3BucketName",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub recording_s3_bucket_name: Option<String>,
+    #[serde(rename = "recordingS3Prefix", skip_serializing_if = "Option::is_none")]
+    pub recording_s3_prefix: Option<String>,
+}
+
+impl Event {
+    /// An event with only a name, its participant, and its time in whole seconds.
+    pub fn new(name: &str, participant_id: &str, time: DateTime<Utc>) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            participant_id: Some(participant_id.to_owned()),
+            event_time: Some(time.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            ..Self::default()
+        }
+    }
 }
 
 /// A request as it came, and how it was answered.
@@ -112,6 +204,7 @@ impl World {
             called: watch::Sender::new(0),
             ends_shown: BTreeMap::new(),
             listings: Listings::default(),
+            places: HashMap::new(),
             used: HashMap::new(),
             random: fastrand::Rng::with_seed(0),
         }
@@ -131,6 +224,19 @@ impl World {
         self.sessions
             .get_mut(&name)
             .expect("the session was put before")
+    }
+
+    /// A participant of a session by id.
+    pub(crate) fn participant(
+        &mut self,
+        name: &(String, String),
+        id: &str,
+    ) -> Option<&Participant> {
+        let people = &self.sessions.get(name)?.participants;
+        let places = self.places.entry(name.clone()).or_default();
+        let id_at = |place: usize| people.get(place)?.participant_id.as_deref();
+        let place = places.find(id, people.len(), id_at)?;
+        people.get(place)
     }
 
     /// Deletes a stage: no list contains it, and a list of its sessions is refused. Its sessions are deleted too, or can
