@@ -1,5 +1,7 @@
 //! Sessions and payloads for tests and examples: those that the files in `events/` name, and others by number.
 
+mod audience;
+
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +10,10 @@ use serde_json::{Value, json};
 
 use crate::folder::at;
 use crate::ivs::Ivs;
-use crate::ivs::world::{Participant, Session, World, timestamp};
+use crate::ivs::world::{Session, World, timestamp};
 use crate::s3::S3;
+
+pub use self::audience::{audience, audience_until, give_lives};
 
 /// A stage, and a session of it: those of `events/participant-unpublished.json`.
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
@@ -39,37 +43,14 @@ pub fn set(world: &mut World, now: DateTime<Utc>) {
         // Nobody published, so there is no event.
         ("Qu1etStage00", "st-Qu1etSess1on0", 2, true),
     ] {
+        let end = ended.then_some(end);
         let session = Session {
             start_time: Some(start),
-            end_time: ended.then_some(end),
-            participants: audience(people, start),
+            end_time: end,
+            participants: audience_until(people, start, end),
         };
         world.put(&format!("{STAGE}{stage_id}"), session_id, session);
     }
-}
-
-/// Participants who joined one second after the other. The first one published and was recorded. Every fifth had a token
-/// without a user id.
-pub fn audience(people: usize, start: DateTime<Utc>) -> Vec<Participant> {
-    let participant = |number: usize| {
-        let join = start + TimeDelta::milliseconds(i64::try_from(number).unwrap_or(0) * 1000 + 123);
-        let publishes = number == 0;
-        Participant {
-            participant_id: Some(format!("p{number:011}")),
-            user_id: Some(if number % 5 == 4 {
-                String::new()
-            } else {
-                format!("viewer-{number}")
-            }),
-            state: Some("DISCONNECTED".to_owned()),
-            first_join_time: Some(timestamp(join)),
-            published: publishes.then_some(true),
-            recording_state: Some(if publishes { "STOPPED" } else { "DISABLED" }.to_owned()),
-            replication_type: Some("NONE".to_owned()),
-            ..Participant::default()
-        }
-    };
-    (0..people).map(participant).collect()
 }
 
 /// The current time.
@@ -84,7 +65,7 @@ pub fn ended(people: usize, minutes_ago: i64) -> Session {
     Session {
         start_time: Some(start),
         end_time: Some(end),
-        participants: audience(people, start),
+        participants: audience_until(people, start, Some(end)),
     }
 }
 
@@ -99,10 +80,10 @@ pub fn session(number: usize) -> String {
 
 /// A session of two people that has not ended.
 pub fn live() -> Session {
-    Session {
-        end_time: None,
-        ..ended(2, 0)
-    }
+    let mut session = ended(2, 0);
+    session.end_time = None;
+    give_lives(&mut session.participants, None);
+    session
 }
 
 /// Puts a session of two that ended ten hours ago, and an object that makes a sweep leave it alone. The object is a
