@@ -12,7 +12,7 @@ use crate::ivs::Ivs;
 use crate::ivs::quota::Quota;
 use crate::ivs::world::{Participant, Session, timestamp};
 use crate::lambda::function::Function;
-use crate::scene::{audience, now, request};
+use crate::scene::{audience, give_lives, now, request};
 use crate::sqs::Sqs;
 use crate::sqs::queues::QueueSettings;
 use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
@@ -106,15 +106,18 @@ fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
         time.to_utc()
     };
     let mut sample = Vec::new();
-    let mut put = |stage: &str, session_id: &str, start: DateTime<Utc>, seconds, participants| {
-        let session = Session {
-            start_time: Some(start),
-            end_time: Some(start + TimeDelta::seconds(seconds)),
-            participants,
+    let mut put =
+        |stage: &str, session_id: &str, start: DateTime<Utc>, seconds, mut people: Vec<_>| {
+            let end_time = Some(start + TimeDelta::seconds(seconds));
+            give_lives(&mut people, end_time);
+            let session = Session {
+                start_time: Some(start),
+                end_time,
+                participants: people,
+            };
+            let stage_arn = format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}");
+            sample.push((stage_arn, session_id.to_owned(), session));
         };
-        let stage_arn = format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}");
-        sample.push((stage_arn, session_id.to_owned(), session));
-    };
 
     let lecture = at("2026-11-02T09:00:00Z");
     let many = audience(5_000, lecture);

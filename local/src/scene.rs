@@ -1,6 +1,7 @@
 //! Sessions and payloads for tests and examples: those that the files in `events/` name, and others by number.
 
 mod audience;
+mod lives;
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -14,6 +15,7 @@ use crate::ivs::world::{Session, World, timestamp};
 use crate::s3::S3;
 
 pub use self::audience::{audience, audience_until, give_lives};
+pub use self::lives::lives;
 
 /// A stage, and a session of it: those of `events/participant-unpublished.json`.
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";

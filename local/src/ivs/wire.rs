@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::Response;
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::faults::Kind;
@@ -75,7 +76,7 @@ impl Answer {
         Self {
             status,
             error_type,
-            body: body.to_string().into(),
+            body: unsorted(&body).into(),
         }
     }
 
@@ -140,6 +141,24 @@ fn broken(faults: &[Kind]) -> Option<Kind> {
         )
     };
     faults.iter().copied().find(breaks)
+}
+
+/// JSON whose members are not sorted by their names, since the service promises no order of them.
+fn unsorted(value: &Value) -> String {
+    struct Unsorted<'a>(&'a Value);
+    impl Serialize for Unsorted<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                Value::Object(members) => {
+                    let members = members.iter().rev();
+                    serializer.collect_map(members.map(|(name, value)| (name, Unsorted(value))))
+                }
+                Value::Array(values) => serializer.collect_seq(values.iter().map(Unsorted)),
+                value => value.serialize(serializer),
+            }
+        }
+    }
+    serde_json::to_string(&Unsorted(value)).expect("a value is JSON")
 }
 
 fn add_unknown_members(value: &mut Value) {

@@ -80,8 +80,12 @@ fn events(
     let event = |name, time| Event::new(name, id, time);
     let replica = who.replication_type.as_deref() == Some("REPLICA");
     let publishes = replica || who.published == Some(true);
+    let mut stays = stays(number, publishes, join, end);
+    if let (Some("CONNECTED"), Some(stay)) = (who.state.as_deref(), stays.last_mut()) {
+        stay.left = false;
+    }
     let mut events = Vec::new();
-    for Stay { from, to, left } in stays(number, publishes, join, end) {
+    for Stay { from, to, left } in stays {
         if !replica {
             events.push(event("JOINED", from));
         }
@@ -96,7 +100,8 @@ fn events(
         }
         for (publisher, since) in publishers {
             let from = from.max(*since);
-            if replica || publisher == id || to.is_some_and(|to| to < from) {
+            let too_late = |&over: &DateTime<Utc>| over < from;
+            if replica || publisher == id || to.iter().chain(&end).any(too_late) {
                 continue;
             }
             let remote = |name, time| Event {
@@ -227,4 +232,73 @@ fn details(number: usize, who: &Participant) -> Option<Details> {
         recording_s3_bucket_name: text(if recorded { "stage-recordings" } else { "" }),
         recording_s3_prefix: text(if recorded { &prefix } else { "" }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
+
+    fn count(who: &Participant, name: &str) -> usize {
+        let named = |event: &&Event| event.name.as_deref() == Some(name);
+        who.events.iter().filter(named).count()
+    }
+
+    #[test]
+    fn each_way_to_attend_is_there_and_each_run_tells_the_same() {
+        let people = audience(100, start());
+        assert_eq!(people, audience(100, start()));
+        let ways = |way: fn(&Participant) -> bool| people.iter().filter(|who| way(who)).count();
+        assert_eq!(ways(|who| count(who, "JOINED") == 0), 0);
+        assert!(ways(|who| count(who, "JOINED") == 2) > 5, "come back");
+        assert!(
+            ways(|who| count(who, "LEFT") == 0) > 2,
+            "lose the connection"
+        );
+        assert!(ways(|who| count(who, "SUBSCRIBE_ERROR") == 1) > 1);
+        assert!(
+            ways(|who| who.details.is_none()) > 1,
+            "unknown to GetParticipant"
+        );
+        assert!(
+            ways(|who| who
+                .details
+                .as_ref()
+                .is_some_and(|it| it.attributes.is_none()))
+                > 10
+        );
+        assert_eq!(ways(|who| count(who, "PUBLISH_STOPPED") == 1), 1);
+        assert_eq!(
+            count(&people[0], "SUBSCRIBE_STARTED"),
+            0,
+            "nobody watches itself"
+        );
+    }
+
+    #[test]
+    fn a_stay_begins_and_ends_in_a_whole_second_within_the_session() {
+        let end = start() + TimeDelta::minutes(42);
+        for who in audience_until(100, start(), Some(end)) {
+            for event in &who.events {
+                let time = event.event_time.as_deref().expect("a time");
+                assert_eq!(time.len(), "1970-01-01T00:00:00Z".len());
+                let time: DateTime<Utc> = time.parse().expect("an instant");
+                assert!(time >= start() && time <= end, "{event:?}");
+                let left = Event::new("LEFT", who.participant_id.as_deref().unwrap_or(""), time);
+                let stops = event.name.as_deref() == Some("SUBSCRIBE_STOPPED");
+                assert!(!stops || who.events.contains(&left), "{:?}", who.events);
+            }
+        }
+    }
+
+    #[test]
+    fn while_a_session_is_live_nobody_has_left() {
+        for who in audience_until(100, start(), None) {
+            assert_eq!(count(&who, "JOINED"), 1);
+            assert_eq!(count(&who, "LEFT") + count(&who, "SUBSCRIBE_STOPPED"), 0);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use fastrand::Rng;
 
 use crate::faults::{Kind, S3Kind};
 use crate::ivs::world::Participant;
-use crate::scene::audience;
+use crate::scene::{audience, give_lives};
 use crate::soak::settings::{CONFIRM_AFTER, Settings};
 use crate::sqs::wire::Fault;
 use crate::template::Template;
@@ -207,6 +207,7 @@ impl Draw<'_> {
             }
             _ => self.people(start, viewers_only, one_look),
         };
+        give_lives(&mut people, end_time);
 
         self.act(begins, Action::Begin(place));
         // The final look may begin one time-out before the second look is due.

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use ivs_attendance_local::faults::{Fault, Kind, When};
 use ivs_attendance_local::ivs::Ivs;
 use ivs_attendance_local::ivs::quota::Quota;
-use ivs_attendance_local::ivs::world::Session;
-use ivs_attendance_local::scene::audience;
+use ivs_attendance_local::ivs::world::{Event, Participant, Session};
+use ivs_attendance_local::scene::{audience, lives};
 use serde_json::{Value, json};
 
 use crate::client::{self, End, Seen};
@@ -16,9 +16,17 @@ use crate::client::{self, End, Seen};
 const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
 const SESSION: &str = "st-1CVugbu2cf2n8";
 const PATIENCE: Duration = Duration::from_secs(5);
-const LISTS: [&str; 3] = ["ListParticipants", "ListStages", "ListStageSessions"];
-const OPERATIONS: [&str; 4] = [
+const PARTICIPANT: &str = "p00000000000";
+const LISTS: [&str; 4] = [
+    "ListParticipantEvents",
+    "ListParticipants",
+    "ListStages",
+    "ListStageSessions",
+];
+const OPERATIONS: [&str; 6] = [
+    "GetParticipant",
     "GetStageSession",
+    "ListParticipantEvents",
     "ListParticipants",
     "ListStages",
     "ListStageSessions",
@@ -28,7 +36,7 @@ fn time(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
 }
 
-/// A region of five stages; one of them has five sessions, and one of those five participants.
+/// A region of five stages; one of them has five sessions, one of those five participants, and the first of those five events.
 async fn region() -> Ivs {
     let ivs = Ivs::start("us-west-2").await.expect("a free port");
     let start = time("2026-11-23T10:00:00Z");
@@ -49,7 +57,11 @@ async fn region() -> Ivs {
             session(0),
         );
     }
-    world.put(&format!("{STAGE}0"), SESSION, session(5));
+    let mut full = session(5);
+    full.participants[0].events = (0..5)
+        .map(|number| Event::new(&format!("EVENT_{number}"), PARTICIPANT, start))
+        .collect();
+    world.put(&format!("{STAGE}0"), SESSION, full);
     drop(world);
     ivs
 }
@@ -59,6 +71,9 @@ fn request(operation: &str) -> Value {
     match operation {
         "ListStages" => json!({}),
         "ListStageSessions" => json!({ "stageArn": stage }),
+        "GetParticipant" | "ListParticipantEvents" => {
+            json!({ "stageArn": stage, "sessionId": SESSION, "participantId": PARTICIPANT })
+        }
         _ => json!({ "stageArn": stage, "sessionId": SESSION }),
     }
 }
@@ -85,6 +100,7 @@ struct Page {
 
 fn page(operation: &str, answer: &Value) -> Page {
     let (list, name) = match operation {
+        "ListParticipantEvents" => ("events", "name"),
         "ListParticipants" => ("participants", "participantId"),
         "ListStages" => ("stages", "arn"),
         _ => ("stageSessions", "sessionId"),
@@ -155,12 +171,16 @@ async fn a_token_opens_only_the_list_that_it_came_from() {
     other_stage["stageArn"] = format!("{STAGE}1").into();
     let mut other_session = request("ListParticipants");
     other_session["sessionId"] = "st-0000000000000".into();
+    let mut other_participant = request("ListParticipantEvents");
+    other_participant["participantId"] = "p00000000001".into();
     for (operation, mut body, token) in [
-        ("ListParticipants", request("ListParticipants"), 1),
-        ("ListStages", request("ListStages"), 2),
+        ("ListParticipantEvents", request("ListParticipantEvents"), 1),
+        ("ListParticipants", request("ListParticipants"), 2),
+        ("ListStages", request("ListStages"), 3),
         ("ListStageSessions", request("ListStageSessions"), 0),
-        ("ListStageSessions", other_stage, 2),
-        ("ListParticipants", other_session, 0),
+        ("ListStageSessions", other_stage, 3),
+        ("ListParticipants", other_session, 1),
+        ("ListParticipantEvents", other_participant, 0),
     ] {
         body["nextToken"] = tokens[token].clone().into();
         assert_eq!(
@@ -250,8 +270,10 @@ async fn a_deleted_stage_is_unknown_and_its_sessions_go_or_stay() {
         assert_eq!(different(&pages(&ivs, "ListStages", 9).await), 4);
         for (operation, status) in [
             ("ListStageSessions", 404),
+            ("GetParticipant", status),
             ("GetStageSession", status),
             ("ListParticipants", status),
+            ("ListParticipantEvents", 200),
         ] {
             let (answered, body) = ask(&ivs, operation, &request(operation)).await;
             assert_eq!(answered, status, "{operation} {body}");
@@ -496,6 +518,8 @@ async fn a_null_stands_among_the_items() {
         let names = page(operation, &answer).names;
         assert_eq!((names.len(), names[2].as_str()), (6, "null"), "{operation}");
     }
+    let (_, answer) = ask(&ivs, "GetParticipant", &request("GetParticipant")).await;
+    assert_eq!(answer["participant"]["participantId"], PARTICIPANT);
     let (_, answer) = ask(&ivs, "GetStageSession", &request("GetStageSession")).await;
     assert_eq!(answer["stageSession"]["sessionId"], SESSION);
 }
@@ -529,6 +553,236 @@ async fn members_of_tomorrow_stand_beside_those_of_today_and_in_errors() {
         (status, &body["message"], &body["newFlag"]),
         (400, &json!("Rate exceeded"), &json!(true))
     );
+}
+
+/// The region, with the participants of `lives` in its session.
+async fn region_of_lives() -> (Ivs, Vec<Participant>) {
+    let ivs = region().await;
+    let (start, end) = (time("2026-11-23T10:00:00Z"), time("2026-11-23T11:00:00Z"));
+    let people = lives(start, end);
+    let stage = format!("{STAGE}0");
+    ivs.world().session(&stage, SESSION).participants = people.clone();
+    (ivs, people)
+}
+
+fn about(operation: &str, participant_id: &str) -> Value {
+    let mut body = request(operation);
+    body["participantId"] = participant_id.into();
+    body
+}
+
+#[tokio::test]
+async fn a_request_about_one_participant_names_it_well() {
+    let ivs = region().await;
+    for operation in ["GetParticipant", "ListParticipantEvents"] {
+        let (whole, mut body) = (request(operation), request(operation));
+        body["participantId"] = "p".repeat(64).into();
+        let expected = match operation {
+            "GetParticipant" => 404,
+            _ => 200,
+        };
+        assert_eq!(ask(&ivs, operation, &body).await.0, expected, "{body}");
+        for value in [
+            json!("p".repeat(65)),
+            json!("p_1"),
+            json!("p 1"),
+            json!("é"),
+            json!(""),
+            json!(1),
+            Value::Null,
+        ] {
+            body["participantId"] = value;
+            assert_eq!(ask(&ivs, operation, &body).await.0, 400, "{body}");
+        }
+        for member in ["stageArn", "sessionId", "participantId"] {
+            let mut without = whole.clone();
+            without.as_object_mut().expect("an object").remove(member);
+            assert_eq!(ask(&ivs, operation, &without).await.0, 400, "{without}");
+        }
+    }
+    // The one has no pages.
+    let mut paged = request("GetParticipant");
+    paged["maxResults"] = 5.into();
+    assert_eq!(ask(&ivs, "GetParticipant", &paged).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_participant_has_the_members_of_its_summary_and_its_details() {
+    let (ivs, people) = region_of_lives().await;
+    let (_, list) = ask(&ivs, "ListParticipants", &request("ListParticipants")).await;
+    for summary in list["participants"].as_array().expect("a list") {
+        let id = summary["participantId"].as_str().expect("an id");
+        let (status, answer) = ask(&ivs, "GetParticipant", &about("GetParticipant", id)).await;
+        let who = people.iter().find(|who| who.user_id.as_deref() == Some(id));
+        let Some(details) = &who.expect("the participant").details else {
+            let code = json!({ "exceptionMessage": answer["exceptionMessage"] });
+            assert_eq!((status, &answer), (404, &code), "{id}");
+            continue;
+        };
+        let mut expected = summary.clone();
+        let details = json!(details);
+        for (name, value) in details.as_object().expect("an object") {
+            expected[name] = value.clone();
+        }
+        assert_eq!((status, &answer["participant"]), (200, &expected), "{id}");
+    }
+    let participant = async |id| {
+        let (_, answer) = ask(&ivs, "GetParticipant", &about("GetParticipant", id)).await;
+        answer["participant"].clone()
+    };
+    assert_eq!(
+        participant("empty-attributes").await["attributes"],
+        json!({})
+    );
+    assert!(
+        participant("no-attributes")
+            .await
+            .get("attributes")
+            .is_none()
+    );
+    let host = participant("host").await;
+    assert_eq!(host["recordingS3BucketName"], "stage-recordings");
+    assert!(host["recordingS3Prefix"].is_string() && host.get("events").is_none());
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_not_found_and_has_no_events() {
+    let ivs = region().await;
+    let mut elsewhere = request("GetParticipant");
+    elsewhere["sessionId"] = "st-Unknown000001".into();
+    for body in [about("GetParticipant", "nobody"), elsewhere] {
+        let seen = call(&ivs, "GetParticipant", &body, PATIENCE).await;
+        let code = seen.header("x-amzn-errortype");
+        assert_eq!(
+            (seen.status, code),
+            (404, Some("resourcenotfoundexception"))
+        );
+        let events = ask(&ivs, "ListParticipantEvents", &body).await;
+        assert_eq!(events, (200, json!({ "events": [] })));
+    }
+}
+
+/// Others may stand at its place, or it may have another.
+#[tokio::test]
+async fn a_participant_is_found_after_the_session_was_changed() {
+    let ivs = region().await;
+    let change = |change: fn(&mut Vec<Participant>)| {
+        change(
+            &mut ivs
+                .world()
+                .session(&format!("{STAGE}0"), SESSION)
+                .participants,
+        );
+    };
+    let found = async || {
+        let mut found = Vec::new();
+        for id in ["p00000000000", "p00000000001", "p00000000004", "new"] {
+            let (status, answer) = ask(&ivs, "GetParticipant", &about("GetParticipant", id)).await;
+            if status == 200 {
+                assert_eq!(answer["participant"]["participantId"], id);
+                found.push(id);
+            }
+        }
+        found
+    };
+    let all = ["p00000000000", "p00000000001", "p00000000004"];
+    assert_eq!(found().await, all);
+    change(|people| people.reverse());
+    assert_eq!(found().await, all);
+    change(|people| people[0].participant_id = Some("new".to_owned()));
+    assert_eq!(found().await, ["p00000000000", "p00000000001", "new"]);
+    change(|people| drop(people.remove(0)));
+    assert_eq!(found().await, ["p00000000000", "p00000000001"]);
+    change(|people| people.clear());
+    assert!(found().await.is_empty());
+}
+
+#[tokio::test]
+async fn events_come_whole_and_with_their_maps_in_no_order() {
+    let (ivs, people) = region_of_lives().await;
+    for who in &people {
+        let id = who.participant_id.as_deref().expect("an id");
+        let mut body = about("ListParticipantEvents", id);
+        body["maxResults"] = 100.into();
+        let (mut events, mut sizes) = (Vec::new(), Vec::new());
+        loop {
+            let (status, answer) = ask(&ivs, "ListParticipantEvents", &body).await;
+            assert_eq!(status, 200, "{answer}");
+            let page = answer["events"].as_array().expect("a list");
+            sizes.push(page.len());
+            events.extend(page.iter().map(Value::to_string));
+            match answer.get("nextToken") {
+                Some(token) => body["nextToken"] = token.clone(),
+                None => break,
+            }
+        }
+        let mut expected: Vec<_> = who
+            .events
+            .iter()
+            .map(|event| json!(event).to_string())
+            .collect();
+        events.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(events, expected, "{id}");
+        if id == "switches" {
+            assert_eq!(sizes, [100, 100, 50]);
+        }
+    }
+    let body = about("ListParticipantEvents", "changes-token");
+    let sent = call(&ivs, "ListParticipantEvents", &body, PATIENCE)
+        .await
+        .body;
+    let sent = String::from_utf8(sent).expect("text");
+    let place = |name| sent.find(name).expect("a key of the map");
+    assert!(place("\"a.b[0]\"") > place("\"newText\""), "{sent}");
+}
+
+/// The entries of a map are no members.
+#[tokio::test]
+async fn maps_of_attributes_gain_no_entries() {
+    let (ivs, people) = region_of_lives().await;
+    ivs.world().fault("*", When::Always, Kind::UnknownMembers);
+    let body = about("GetParticipant", "host");
+    let (_, answer) = ask(&ivs, "GetParticipant", &body).await;
+    assert_eq!(
+        answer["participant"]["attributes"],
+        json!({ "role": "guest" })
+    );
+    assert_eq!(answer["participant"]["newFlag"], true);
+    let body = about("ListParticipantEvents", "changes-token");
+    let (_, answer) = ask(&ivs, "ListParticipantEvents", &body).await;
+    let who = people
+        .iter()
+        .find(|who| who.user_id.as_deref() == Some("changes-token"));
+    let maps = |events: &[Value]| {
+        let maps = events
+            .iter()
+            .map(|event| event["newToken"]["attributes"].to_string());
+        maps.collect::<BTreeSet<_>>()
+    };
+    let sent = answer["events"].as_array().expect("a list");
+    let known: Vec<_> = who
+        .expect("the participant")
+        .events
+        .iter()
+        .map(|event| json!(event))
+        .collect();
+    assert_eq!(maps(sent), maps(&known));
+    assert!(sent.iter().all(|event| event["newFlag"] == true));
+}
+
+/// With one quota for both, the second operation would be throttled.
+#[tokio::test]
+async fn each_operation_has_a_quota_of_its_own() {
+    let ivs = region().await;
+    ivs.world().quota = Quota::Window;
+    for operation in ["GetParticipant", "ListParticipantEvents"] {
+        let mut statuses = Vec::new();
+        for _ in 0..5 {
+            statuses.push(ask(&ivs, operation, &request(operation)).await.0);
+        }
+        assert_eq!(statuses, [200; 5], "{operation}");
+    }
 }
 
 #[tokio::test]
