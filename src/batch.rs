@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 use tracing::{error, info};
 
 use crate::bulkhead::contain;
+use crate::collect::{self, Collector};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Message, Work};
-use crate::queue::{Queue, Unsent};
+use crate::queue::{Outgoing, Queue, Unsent};
 use crate::reconcile::{Reconciler, Request};
 use crate::session::SessionRef;
 use crate::sweep::{Sweep, Sweeper};
@@ -35,6 +36,7 @@ pub const MOST_RECEIVES: u32 = 5;
 #[derive(Debug)]
 pub struct Batch<'a> {
     pub reconciler: &'a Reconciler,
+    pub collector: &'a Collector,
     pub sweeper: &'a Sweeper,
     pub work: &'a Queue,
     pub deadline: &'a Deadline,
@@ -42,10 +44,16 @@ pub struct Batch<'a> {
     pub clock: fn() -> DateTime<Utc>,
 }
 
-/// One session of a batch, and the messages that name it.
+/// One session of a batch, what is asked of it, and the messages that ask.
 struct Task {
-    request: Request,
+    job: Job,
     messages: Vec<Envelope>,
+}
+
+/// What is asked of a session.
+enum Job {
+    Reconcile(Request),
+    Collect(collect::Request),
 }
 
 /// The parts of a message that its answer needs.
@@ -53,6 +61,24 @@ struct Envelope {
     id: String,
     body: String,
     receives: u32,
+    /// If it is a collection: the same as a message for that queue.
+    collection: Option<Outgoing>,
+}
+
+impl Job {
+    fn session(&self) -> &SessionRef {
+        match self {
+            Self::Reconcile(request) => &request.session,
+            Self::Collect(request) => &request.session,
+        }
+    }
+}
+
+impl Task {
+    fn receives(&self) -> u32 {
+        let receives = self.messages.iter().map(|message| message.receives);
+        receives.max().unwrap_or(1)
+    }
 }
 
 impl Batch<'_> {
@@ -60,21 +86,19 @@ impl Batch<'_> {
     /// were not begun are sent as new ones.
     pub async fn run(&self, messages: Vec<Message>) -> Value {
         let mut failed = BTreeSet::new();
-        let mut sorted = sort_out(messages, &mut failed);
+        let mut sorted = sort_out(messages, (self.clock)(), &mut failed);
         // Redelivered messages go first, so that a large session gets the whole invocation.
-        sorted.tasks.sort_by_key(|task| {
-            Reverse(task.messages.iter().map(|message| message.receives).max())
-        });
+        sorted.tasks.sort_by_key(|task| Reverse(task.receives()));
         let live = self.live_among(&sorted.tasks).await;
         for (place, mut task) in sorted.tasks.into_iter().enumerate() {
             if self.deadline.has_passed() {
                 sorted.not_begun.extend(task.messages);
                 continue;
             }
-            let Err(failure) = self.reconcile(&mut task.request, &live).await else {
+            let Err(failure) = self.work_on(&mut task, &live).await else {
                 continue;
             };
-            let session = &task.request.session;
+            let session = task.job.session();
             if place > 0 && matches!(failure, Error::OutOfTime { .. }) {
                 // It had only what the others left of the time, so this is no failure.
                 info!(
@@ -96,7 +120,12 @@ impl Batch<'_> {
                 fail(&mut failed, &message.id, Some(session), &failure);
             }
             let resource = session.to_string();
-            let mark = self.reconciler.mark(&task.request, &failure);
+            let mark = async {
+                match &task.job {
+                    Job::Reconcile(request) => self.reconciler.mark(request, &failure).await,
+                    Job::Collect(request) => self.collector.mark(request, &failure).await,
+                }
+            };
             let marked = self.deadline.within_put_time("PutObject", &resource, mark);
             if let Err(failure) = marked.await {
                 error!(
@@ -127,18 +156,28 @@ impl Batch<'_> {
         json!({ "batchItemFailures": failures })
     }
 
-    async fn reconcile(
-        &self,
-        request: &mut Request,
-        live: &HashSet<SessionRef>,
-    ) -> Result<(), Error> {
-        let known_live = request.only_hinted && live.contains(&request.session);
-        let resource = request.session.to_string();
-        let reconciled =
-            self.reconciler
-                .reconcile(request, known_live, (self.clock)(), self.deadline);
+    async fn work_on(&self, task: &mut Task, live: &HashSet<SessionRef>) -> Result<(), Error> {
+        let (receives, now) = (task.receives(), (self.clock)());
+        let resource = task.job.session().to_string();
+        let worked = async {
+            match &mut task.job {
+                Job::Reconcile(request) => {
+                    let known_live = request.only_hinted && live.contains(&request.session);
+                    let reconciled =
+                        self.reconciler
+                            .reconcile(request, known_live, now, self.deadline);
+                    reconciled.await.map(|_| ())
+                }
+                Job::Collect(request) => {
+                    let collected = self
+                        .collector
+                        .collect(request, receives, now, self.deadline);
+                    collected.await.map(|_| ())
+                }
+            }
+        };
         // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
-        Box::pin(contain(&resource, reconciled)).await.map(|_| ())
+        Box::pin(contain(&resource, worked)).await
     }
 
     /// The hinted sessions of the batch that the list of stages shows to be live. Other messages come from a sweep or a
@@ -146,10 +185,11 @@ impl Batch<'_> {
     /// calls, it then takes at most half as long as it saves. If it fails, each session is asked for.
     async fn live_among(&self, tasks: &[Task]) -> HashSet<SessionRef> {
         let mut live = HashSet::new();
-        let hints = tasks
-            .iter()
-            .map(|task| &task.request)
-            .filter(|request| request.only_hinted);
+        let requests = tasks.iter().filter_map(|task| match &task.job {
+            Job::Reconcile(request) => Some(request),
+            Job::Collect(_) => None,
+        });
+        let hints = requests.filter(|request| request.only_hinted);
         let named: HashSet<&SessionRef> = hints.map(|request| &request.session).collect();
         if named.len() < FEW_SESSIONS {
             return live;
@@ -190,34 +230,33 @@ impl Batch<'_> {
         live
     }
 
-    /// Sends messages to the queue of work as new ones. What cannot be sent is handed back.
+    /// Sends messages to their queues as new ones. What cannot be sent is handed back.
     async fn send_again(&self, messages: Vec<Envelope>, failed: &mut BTreeSet<String>) {
+        let (collections, work): (Vec<_>, Vec<_>) = messages
+            .into_iter()
+            .partition(|message| message.collection.is_some());
+        self.send_to(self.work, work, failed).await;
+        self.send_to(&self.collector.queue, collections, failed)
+            .await;
+    }
+
+    async fn send_to(&self, queue: &Queue, messages: Vec<Envelope>, failed: &mut BTreeSet<String>) {
         if messages.is_empty() {
             return;
         }
-        let bodies = messages
-            .iter()
-            .map(|message| message.body.clone())
-            .collect();
-        let sent = async { Ok(self.work.send(bodies).await) };
+        let outgoing: Vec<Outgoing> = messages.iter().map(Envelope::outgoing).collect();
+        let sent = async { Ok(queue.send(outgoing.clone()).await) };
         let sent =
             self.deadline
                 .within_put_time("SendMessageBatch", "the messages not begun", sent);
         let (failure, unsent) = match sent.await {
             Ok(Ok(())) => (None, Vec::new()),
-            Ok(Err(Unsent { error, bodies })) => (Some(error), bodies),
-            Err(out_of_time) => (
-                Some(out_of_time),
-                messages
-                    .iter()
-                    .map(|message| message.body.clone())
-                    .collect(),
-            ),
+            Ok(Err(Unsent { error, messages })) => (Some(error), messages),
+            Err(out_of_time) => (Some(out_of_time), outgoing.clone()),
         };
-        let back = messages
-            .iter()
-            .filter(|message| unsent.contains(&message.body));
-        let back: Vec<_> = back.map(|message| &message.id).collect();
+        let both = messages.iter().zip(&outgoing);
+        let back = both.filter(|(_, outgoing)| unsent.contains(outgoing));
+        let back: Vec<_> = back.map(|(message, _)| &message.id).collect();
         let sent_again = messages.len() - back.len();
         info!(
             sent_again,
@@ -231,6 +270,13 @@ impl Batch<'_> {
     }
 }
 
+impl Envelope {
+    fn outgoing(&self) -> Outgoing {
+        let body = || self.body.clone().into();
+        self.collection.clone().unwrap_or_else(body)
+    }
+}
+
 /// What a batch asks for.
 #[derive(Default)]
 struct Sorted {
@@ -238,13 +284,13 @@ struct Sorted {
     tasks: Vec<Task>,
     /// The sweeps, and whether they come from their queue.
     sweeps: Vec<(Envelope, Sweep, bool)>,
-    /// Messages in the queue of sweeps that are no sweeps: they are sent to the queue of work.
+    /// Messages in the queue of sweeps that are no sweeps: they are sent to their own queue.
     not_begun: Vec<Envelope>,
 }
 
-fn sort_out(messages: Vec<Message>, failed: &mut BTreeSet<String>) -> Sorted {
+fn sort_out(messages: Vec<Message>, now: DateTime<Utc>, failed: &mut BTreeSet<String>) -> Sorted {
     let mut sorted = Sorted::default();
-    let mut places = HashMap::new();
+    let (mut sessions, mut collections) = (HashMap::new(), HashMap::new());
     for Message {
         id,
         body,
@@ -253,26 +299,51 @@ fn sort_out(messages: Vec<Message>, failed: &mut BTreeSet<String>) -> Sorted {
         work,
     } in messages
     {
-        let message = Envelope { id, body, receives };
-        match work {
-            Ok(Work::Sweep(sweep)) => sorted.sweeps.push((message, sweep, from_sweeps)),
-            _ if from_sweeps => sorted.not_begun.push(message),
-            Err(failure) => fail(failed, &message.id, None, &failure),
-            Ok(Work::Session(request)) => {
-                let place = *places
-                    .entry(request.session.clone())
-                    .or_insert(sorted.tasks.len());
-                match sorted.tasks.get_mut(place) {
-                    Some(task) => {
-                        task.request.join(&request);
-                        task.messages.push(message);
-                    }
-                    None => sorted.tasks.push(Task {
-                        request,
-                        messages: vec![message],
-                    }),
-                }
+        let mut message = Envelope {
+            id,
+            body,
+            receives,
+            collection: None,
+        };
+        if let Ok(Work::Collect(request)) = &work {
+            message.collection = Some(request.message(now));
+        }
+        let (place, job) = match work {
+            Ok(Work::Sweep(sweep)) => {
+                sorted.sweeps.push((message, sweep, from_sweeps));
+                continue;
             }
+            _ if from_sweeps => {
+                sorted.not_begun.push(message);
+                continue;
+            }
+            Err(failure) => {
+                fail(failed, &message.id, None, &failure);
+                continue;
+            }
+            Ok(Work::Session(request)) => {
+                let place = sessions.entry(request.session.clone());
+                (place, Job::Reconcile(request))
+            }
+            Ok(Work::Collect(request)) => {
+                let place = collections.entry(request.session.clone());
+                (place, Job::Collect(request))
+            }
+        };
+        let place = *place.or_insert(sorted.tasks.len());
+        if let Some(task) = sorted.tasks.get_mut(place) {
+            match (&mut task.job, &job) {
+                (Job::Reconcile(one), Job::Reconcile(other)) => one.join(other),
+                (Job::Collect(one), Job::Collect(other)) => one.join(other),
+                // Each kind has its own places.
+                _ => {}
+            }
+            task.messages.push(message);
+        } else {
+            sorted.tasks.push(Task {
+                job,
+                messages: vec![message],
+            });
         }
     }
     sorted

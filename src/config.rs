@@ -25,6 +25,16 @@ pub struct Config {
     pub ignore_ended_before: Option<DateTime<Utc>>,
     /// `REWRITE_BEFORE`: files last written before it are listed and written once more. In the past.
     pub rewrite_before: Option<DateTime<Utc>>,
+    /// `COLLECT`: of whom IVS is asked when they left.
+    pub collect: Scope,
+    /// `COLLECT_DETAILS`: whether it is also asked for devices, providers and attributes.
+    pub collect_details: bool,
+    /// `COLLECT_QUEUE_URL`: the queue of collections.
+    pub collect_queue_url: String,
+    /// `COLLECT_CALLS_PER_SECOND`: of GetParticipant and of ListParticipantEvents, in one invocation.
+    pub collect_calls_per_second: f64,
+    /// `RECOLLECT_BEFORE`: attendance last written before it is collected once more. In the past.
+    pub recollect_before: Option<DateTime<Utc>>,
     /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`, which Lambda sets.
     pub memory_megabytes: usize,
     /// `RETENTION_DAYS`: how long the lake keeps an object; sweeps leave out sessions that ended longer ago. None: for
@@ -43,6 +53,15 @@ pub struct Config {
     pub path_style: bool,
     /// `AWS_CA_BUNDLE`: the file of the roots to trust in place of the system's.
     pub ca_bundle: Option<String>,
+}
+
+/// Of whom IVS is asked when they left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Everyone,
+    /// Only of those who published.
+    Publishers,
+    Nobody,
 }
 
 /// The servers in place of AWS's own.
@@ -98,15 +117,35 @@ impl Config {
             });
         }
         let queue_url = required("QUEUE_URL", "must be the URL of the queue of work")?;
-        let rewrite_before = instant(get, "REWRITE_BEFORE")?;
-        if let Some(instant) = rewrite_before.filter(|instant| *instant > now) {
-            // Each sweep would find the files too old again.
-            return Err(ConfigError::Wrong {
-                variable: "REWRITE_BEFORE",
-                value: instant.to_rfc3339(),
-                rule: "must not lie in the future",
-            });
-        }
+        let collect = get("COLLECT").unwrap_or_else(|| "everyone".to_owned());
+        let collect = match &*collect {
+            "everyone" => Scope::Everyone,
+            "publishers" => Scope::Publishers,
+            "nobody" => Scope::Nobody,
+            _ => {
+                let (variable, value) = ("COLLECT", collect);
+                let rule = "must be everyone, publishers or nobody";
+                return Err(ConfigError::Wrong {
+                    variable,
+                    value,
+                    rule,
+                });
+            }
+        };
+        let collect_details = get("COLLECT_DETAILS").unwrap_or_else(|| "true".to_owned());
+        let collect_details = match &*collect_details {
+            "true" => true,
+            "false" => false,
+            _ => {
+                let (variable, value) = ("COLLECT_DETAILS", collect_details);
+                let rule = "must be true or false";
+                return Err(ConfigError::Wrong {
+                    variable,
+                    value,
+                    rule,
+                });
+            }
+        };
         let confirm_after = TimeDelta::minutes(number(
             get,
             "CONFIRM_AFTER_MINUTES",
@@ -124,6 +163,18 @@ impl Config {
             |&n: &i64| n == 0 || (15..=9_999).contains(&n) && TimeDelta::days(n) > confirm_after,
         )?;
         Ok(Self {
+            collect,
+            collect_details,
+            collect_queue_url: get("COLLECT_QUEUE_URL").unwrap_or_else(|| queue_url.clone()),
+            // At half a call a second a part of a collection fits into an invocation.
+            collect_calls_per_second: number(
+                get,
+                "COLLECT_CALLS_PER_SECOND",
+                2.0,
+                "must be a number of calls from 0.5 to 1000",
+                |calls| (0.5..=1000.0).contains(calls),
+            )?,
+            recollect_before: past(get, "RECOLLECT_BEFORE", now)?,
             queue_url,
             sweep_calls_per_second: calls_per_second(get, "SWEEP_CALLS_PER_SECOND", 4.0)?,
             queue_at_most: number(
@@ -134,7 +185,7 @@ impl Config {
                 |n| (1..=100_000).contains(n),
             )?,
             ignore_ended_before: instant(get, "IGNORE_ENDED_BEFORE")?,
-            rewrite_before,
+            rewrite_before: past(get, "REWRITE_BEFORE", now)?,
             memory_megabytes: number(
                 get,
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
@@ -198,6 +249,23 @@ fn instant(
     }
 }
 
+/// An instant that is not after `now`.
+fn past(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, ConfigError> {
+    match instant(get, variable)? {
+        // Each sweep would find the files too old again.
+        Some(instant) if instant > now => Err(ConfigError::Wrong {
+            variable,
+            value: instant.to_rfc3339(),
+            rule: "must not lie in the future",
+        }),
+        instant => Ok(instant),
+    }
+}
+
 fn number<T: std::str::FromStr>(
     get: impl Fn(&str) -> Option<String>,
     variable: &'static str,
@@ -253,6 +321,16 @@ mod tests {
         );
         assert_eq!(config.retention, None);
         assert_eq!(config.rewrite_before, None);
+        assert_eq!(
+            (config.collect, config.collect_details),
+            (Scope::Everyone, true)
+        );
+        assert_eq!(config.collect_queue_url, "https://queue/work");
+        assert_eq!(
+            interval(config.collect_calls_per_second),
+            Duration::from_millis(500)
+        );
+        assert_eq!(config.recollect_before, None);
         assert_eq!(config.confirm_after, TimeDelta::minutes(60));
         assert!(!config.path_style);
     }
@@ -269,6 +347,10 @@ mod tests {
             ("QUEUE_AT_MOST", "0"),
             ("IGNORE_ENDED_BEFORE", "2026"),
             ("REWRITE_BEFORE", "yesterday"),
+            ("RECOLLECT_BEFORE", "today"),
+            ("COLLECT", "Everyone"),
+            ("COLLECT_DETAILS", "yes"),
+            ("COLLECT_CALLS_PER_SECOND", "0.49"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256 MB"),
             ("CONFIRM_AFTER_MINUTES", "-1"),
             ("CONFIRM_AFTER_MINUTES", "1.5"),
@@ -287,13 +369,18 @@ mod tests {
 
     #[test]
     fn a_rewrite_of_what_is_yet_to_be_written_is_refused() {
-        let parsed = parse(&[("REWRITE_BEFORE", "2026-11-24T12:00:00Z")]).unwrap();
-        let now: DateTime<Utc> = "2026-11-24T12:00:00Z".parse().unwrap();
+        let now = "2026-11-24T12:00:00Z";
+        let parsed = parse(&[("REWRITE_BEFORE", now), ("RECOLLECT_BEFORE", now)]).unwrap();
+        let now: DateTime<Utc> = now.parse().unwrap();
         assert_eq!(parsed.rewrite_before, Some(now));
-        let wrong = parse(&[("REWRITE_BEFORE", "2026-11-24T12:00:01Z")]).unwrap_err();
-        let message = wrong.to_string();
-        assert!(message.contains("2026-11-24T12:00:01"), "{message}");
-        assert!(message.contains("must not lie in the future"), "{message}");
+        assert_eq!(parsed.recollect_before, Some(now));
+        for variable in ["REWRITE_BEFORE", "RECOLLECT_BEFORE"] {
+            let wrong = parse(&[(variable, "2026-11-24T12:00:01Z")]).unwrap_err();
+            let message = wrong.to_string();
+            assert!(message.contains(variable), "{message}");
+            assert!(message.contains("2026-11-24T12:00:01"), "{message}");
+            assert!(message.contains("must not lie in the future"), "{message}");
+        }
     }
 
     #[test]

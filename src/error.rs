@@ -78,11 +78,13 @@ pub enum Error {
 
     /// The rows of a session take more memory than the function has; nothing was written. Give it more memory.
     #[error(
-        "{resource}: {rows} participants take more memory than the function's {memory_megabytes} MB leave for rows"
+        "{resource}: {rows} {rows_of} take more memory than the function's {memory_megabytes} MB leave for rows"
     )]
     SessionTooLarge {
         resource: String,
         rows: usize,
+        /// What a row is about: `participants`, `events`, or `sessions`.
+        rows_of: &'static str,
         memory_megabytes: usize,
     },
 

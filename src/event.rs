@@ -1,7 +1,7 @@
 //! Every payload that may reach the function, and the work that it asks for.
 //!
 //! A payload is an EventBridge event of IVS Real-Time (a *hint*: it names a session that may have ended), a request by
-//! hand, a sweep, or an SQS batch of these. Events gain members about twice a year, so unknown ones are ignored; in a request
+//! hand, a sweep, a collection, or an SQS batch of these. Events gain members about twice a year, so unknown ones are ignored; in a request
 //! by hand they are refused, because a mistyped option must not start the real thing. This file calls nothing.
 //!
 //! Event shapes: <https://docs.aws.amazon.com/ivs/latest/RealTimeUserGuide/eventbridge.html>; batches:
@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::collect;
 use crate::error::Error;
 use crate::reconcile::Request;
 use crate::session::{Rule, SessionRef, StageArn};
@@ -30,6 +31,7 @@ pub enum Payload {
 #[derive(Debug)]
 pub enum Work {
     Session(Request),
+    Collect(collect::Request),
     Sweep(Sweep),
 }
 
@@ -40,23 +42,34 @@ pub struct Message {
     pub body: String,
     /// How often it was received, this time included.
     pub receives: u32,
-    /// True if it comes from the queue of sweeps, the only FIFO queue. A message that came back would block the ticks after it.
+    /// True if it comes from the queue of sweeps. A message that came back would block the ticks after it.
     pub from_sweeps: bool,
     pub work: Result<Work, Error>,
 }
 
 const PAYLOADS: &str = "must be an EventBridge event of source aws.ivs, a request \
-                        {\"stage_arn\":…,\"session_id\":…}, a sweep {\"sweep\":{}}, or an SQS batch of these";
+                        {\"stage_arn\":…,\"session_id\":…}, a sweep {\"sweep\":{}}, a collection \
+                        {\"collect\":{\"stage_arn\":…,\"session_id\":…}}, or an SQS batch of these";
 const DETAIL_TYPES: [&str; 2] = ["IVS Stage Update", "IVS Participant Recording State Change"];
 
-/// Reads a payload, as of `now`. `region` is the region that the function asks; a stage of another one is refused.
+/// Where a payload arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The region that the function asks; a stage of another one is refused.
+    pub region: &'a str,
+    /// The name of the queue of collections. Any other FIFO queue is that of sweeps.
+    pub collect_queue: &'a str,
+    pub now: DateTime<Utc>,
+}
+
+/// Reads a payload.
 ///
 /// # Errors
 /// [`Error::InvalidEvent`], with the member, its value and the rule. A bad message of a batch is an error of that
 /// message only.
-pub fn parse(mut payload: Value, region: &str, now: DateTime<Utc>) -> Result<Payload, Error> {
+pub fn parse(mut payload: Value, arrival: Arrival<'_>) -> Result<Payload, Error> {
     if payload.get("Records").is_none() {
-        return work(payload, region, now).map(Payload::One);
+        return work(payload, arrival).map(Payload::One);
     }
     // One by one: a record that this function cannot read must not fail the others.
     let Some(Value::Array(records)) = payload.get_mut("Records").map(Value::take) else {
@@ -66,13 +79,11 @@ pub fn parse(mut payload: Value, region: &str, now: DateTime<Utc>) -> Result<Pay
             "must be the list of an SQS batch's messages",
         ));
     };
-    let messages = records
-        .into_iter()
-        .map(|record| message(record, region, now));
+    let messages = records.into_iter().map(|record| message(record, arrival));
     messages.collect::<Result<_, _>>().map(Payload::Batch)
 }
 
-fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Message, Error> {
+fn message(mut record: Value, arrival: Arrival<'_>) -> Result<Message, Error> {
     // Not used, and of a shape that the crate is strict about.
     if let Some(attributes) = record.get_mut("messageAttributes") {
         attributes.take();
@@ -107,23 +118,27 @@ fn message(mut record: Value, region: &str, now: DateTime<Utc>) -> Result<Messag
             value: format!("of {} bytes", body.len()),
             rule: format!("must be JSON, but {error}"),
         })
-        .and_then(|payload| self::work(payload, region, now));
+        .and_then(|payload| self::work(payload, arrival));
     let queue = record.event_source_arn.unwrap_or_default();
+    let queue = queue.rsplit(':').next().unwrap_or_default();
     Ok(Message {
         id,
         body,
         receives,
-        from_sweeps: queue.strip_suffix(".fifo").is_some(),
+        from_sweeps: queue.strip_suffix(".fifo").is_some() && queue != arrival.collect_queue,
         work,
     })
 }
 
-fn work(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Work, Error> {
+fn work(payload: Value, arrival: Arrival<'_>) -> Result<Work, Error> {
+    let Arrival { region, now, .. } = arrival;
     let has = |member| payload.get(member).is_some();
     if has("source") || has("detail-type") {
         hint(&payload, region).map(Work::Session)
     } else if has("sweep") {
         sweep(payload, region).map(Work::Sweep)
+    } else if has("collect") {
+        collection(payload, region, now).map(Work::Collect)
     } else if has("stage_arn") || has("session_id") {
         by_hand(payload, region, now).map(Work::Session)
     } else {
@@ -201,30 +216,57 @@ struct ByHand {
 }
 
 fn by_hand(payload: Value, region: &str, now: DateTime<Utc>) -> Result<Request, Error> {
-    let request: ByHand = read(
-        payload,
-        "request",
-        "must be {\"stage_arn\":…,\"session_id\":…}",
-    )?;
-    let rewrite_before = request
-        .rewrite_before
-        .map(|text| past("rewrite_before", &text, now))
-        .transpose()?;
-    let start_time = request
-        .session_start_time
-        .map(|text| instant("session_start_time", &text))
-        .transpose()?;
+    let rule = "must be {\"stage_arn\":…,\"session_id\":…}";
+    let asked = read::<ByHand>(payload, "request", rule)?.check("", region, now)?;
     Ok(Request {
-        session: session(
-            ("stage_arn", request.stage_arn),
-            ("session_id", request.session_id),
-            region,
-        )?,
-        start_time,
+        session: asked.session,
+        start_time: asked.start_time,
         hinted_at: None,
         only_hinted: false,
-        rewrite_before,
+        rewrite_before: asked.rewrite_before,
     })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CollectByHand {
+    collect: ByHand,
+}
+
+fn collection(payload: Value, region: &str, now: DateTime<Utc>) -> Result<collect::Request, Error> {
+    let rule = "must be {\"collect\":{\"stage_arn\":…,\"session_id\":…}}";
+    let CollectByHand { collect } = read(payload, "collect", rule)?;
+    collect.check("collect.", region, now)
+}
+
+impl ByHand {
+    /// Checks the members, which are named in errors behind `within`.
+    fn check(
+        self,
+        within: &str,
+        region: &str,
+        now: DateTime<Utc>,
+    ) -> Result<collect::Request, Error> {
+        let field = |member| format!("{within}{member}");
+        let rewrite_before = self
+            .rewrite_before
+            .map(|text| past(&field("rewrite_before"), &text, now))
+            .transpose()?;
+        let start_time = self
+            .session_start_time
+            .map(|text| instant(&field("session_start_time"), &text))
+            .transpose()?;
+        let session = session(
+            (&field("stage_arn"), self.stage_arn),
+            (&field("session_id"), self.session_id),
+            region,
+        )?;
+        Ok(collect::Request {
+            session,
+            start_time,
+            rewrite_before,
+        })
+    }
 }
 
 #[derive(Deserialize)]

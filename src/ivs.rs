@@ -2,9 +2,10 @@
 //!
 //! The SDK signs, retries and parses. This file checks the optional fields of the SDK's types that the rest needs.
 //! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>: GetStageSession, ListParticipants,
-//! ListStages, ListStageSessions.
+//! ListStages, ListStageSessions; those of one participant are in `ivs/participant.rs`.
 
 pub mod pages;
+pub mod participant;
 pub mod rate_limiter;
 pub mod retry_budget;
 
@@ -23,8 +24,12 @@ use aws_sdk_ivsrealtime::config::{
     Builder, ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_ivsrealtime::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_ivsrealtime::operation::get_participant::{GetParticipantError, GetParticipantOutput};
 use aws_sdk_ivsrealtime::operation::get_stage_session::{
     GetStageSessionError, GetStageSessionOutput,
+};
+use aws_sdk_ivsrealtime::operation::list_participant_events::{
+    ListParticipantEventsError, ListParticipantEventsOutput,
 };
 use aws_sdk_ivsrealtime::operation::list_participants::{
     ListParticipantsError, ListParticipantsOutput,
@@ -42,10 +47,12 @@ use chrono::{DateTime, Utc};
 use futures::Stream;
 
 use self::pages::{Page, follow};
+use self::participant::{by_key, hash};
 use self::rate_limiter::{LimitedHttpClient, RateLimiter};
 use self::retry_budget::RetryBudget;
 use crate::error::Error;
 use crate::session::{EndedSession, SessionRef, StageArn};
+use crate::table::Map;
 use crate::table::participants::Participant;
 use crate::throttles::{Throttles, code, is_throttle, is_time_out};
 
@@ -57,6 +64,8 @@ const NOT_FOUND: &str = "ResourceNotFoundException";
 
 const GET_STAGE_SESSION: &str = "GetStageSession";
 const LIST_PARTICIPANTS: &str = "ListParticipants";
+const GET_PARTICIPANT: &str = "GetParticipant";
+const LIST_PARTICIPANT_EVENTS: &str = "ListParticipantEvents";
 const LIST_STAGES: &str = "ListStages";
 const LIST_STAGE_SESSIONS: &str = "ListStageSessions";
 
@@ -75,6 +84,7 @@ pub struct Ivs {
 /// | operation | who may call it at the same time | together |
 /// |---|---|---|
 /// | GetStageSession, ListParticipants | two batches, 2 each | 4 |
+/// | GetParticipant, ListParticipantEvents | two collections, 2 each | 4 |
 /// | ListStages | two batches, a tick and a dry run, 0.8 each | 3.2 |
 /// | ListStageSessions | a tick, 4, and a dry run, 1 | 5 |
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +93,8 @@ pub struct Spacing {
     pub calls: Duration,
     /// `SWEEP_CALLS_PER_SECOND`: of ListStageSessions in a tick.
     pub tick: Duration,
+    /// `COLLECT_CALLS_PER_SECOND`: of GetParticipant, and of ListParticipantEvents.
+    pub collect: Duration,
 }
 
 impl Spacing {
@@ -97,7 +109,7 @@ impl Spacing {
     }
 
     fn longest(self) -> Duration {
-        self.list_stages().max(self.dry_run())
+        self.list_stages().max(self.dry_run()).max(self.collect)
     }
 }
 
@@ -115,6 +127,8 @@ pub struct Stage {
     pub arn: String,
     /// The id of the session that is live, if one is.
     pub active_session_id: Option<String>,
+    pub name: Option<String>,
+    pub tags: Option<Map>,
 }
 
 /// A session as it is listed. The id is not checked yet.
@@ -134,6 +148,9 @@ impl Ivs {
     pub fn new(sdk: &SdkConfig, spacing: Spacing) -> Self {
         let limiter = Arc::new(RateLimiter::new(spacing.calls, spacing.longest()));
         limiter.space(LIST_STAGES, spacing.list_stages());
+        for operation in [GET_PARTICIPANT, LIST_PARTICIPANT_EVENTS] {
+            limiter.space(operation, spacing.collect);
+        }
         let retry_budget = RetryBudget::default();
         let mut config = configure(Builder::from(sdk), &retry_budget, &limiter);
         if let Some(client) = sdk.http_client() {
@@ -171,7 +188,7 @@ impl Ivs {
     /// # Errors
     /// Any of IVS's; an ended session without a start time is [`Error::IvsUnavailable`].
     pub async fn get_session(&self, name: &SessionRef) -> Result<Found, Error> {
-        self.retry_budget.begin();
+        self.retry_budget.begin(GET_STAGE_SESSION);
         let request = self.client.get_stage_session();
         let answer = request
             .stage_arn(name.stage_arn.as_str())
@@ -214,9 +231,9 @@ impl Ivs {
         follow(
             LIST_PARTICIPANTS,
             name.to_string(),
-            |row: &Participant| row.participant_id.as_deref(),
+            |row: &Participant| row.participant_id.as_ref().map(hash),
             |token| async {
-                self.retry_budget.begin();
+                self.retry_budget.begin(LIST_PARTICIPANTS);
                 let request = self
                     .client
                     .list_participants()
@@ -253,9 +270,9 @@ impl Ivs {
         follow(
             LIST_STAGES,
             RESOURCE.to_owned(),
-            |stage: &Stage| Some(stage.arn.as_str()),
+            |stage: &Stage| Some(hash(&stage.arn)),
             |token| async {
-                self.retry_budget.begin();
+                self.retry_budget.begin(LIST_STAGES);
                 let request = self
                     .client
                     .list_stages()
@@ -268,6 +285,8 @@ impl Ivs {
                 let stages = answer.stages.into_iter().map(|stage| Stage {
                     arn: stage.arn,
                     active_session_id: stage.active_session_id.filter(|id| !id.is_empty()),
+                    name: stage.name,
+                    tags: stage.tags.map(by_key),
                 });
                 Ok(Page {
                     items: stages.collect(),
@@ -289,9 +308,9 @@ impl Ivs {
         follow(
             LIST_STAGE_SESSIONS,
             stage.to_string(),
-            |session: &ListedSession| Some(session.session_id.as_str()),
+            |session: &ListedSession| Some(hash(&session.session_id)),
             |token| async {
-                self.retry_budget.begin();
+                self.retry_budget.begin(LIST_STAGE_SESSIONS);
                 let request = self
                     .client
                     .list_stage_sessions()
@@ -370,7 +389,7 @@ impl Ivs {
         Error::IvsUnavailable {
             operation,
             resource: resource.to_owned(),
-            seconds_waited: self.retry_budget.waited().as_secs(),
+            seconds_waited: self.retry_budget.waited(operation).as_secs(),
             source: source.into(),
         }
     }
@@ -472,6 +491,13 @@ impl Intercept for Watch {
             (r#""participants""#, b'[')
         } else if output.downcast_ref::<GetStageSessionOutput>().is_some() {
             (r#""stageSession""#, b'{')
+        } else if output.downcast_ref::<GetParticipantOutput>().is_some() {
+            (r#""participant""#, b'{')
+        } else if output
+            .downcast_ref::<ListParticipantEventsOutput>()
+            .is_some()
+        {
+            (r#""events""#, b'[')
         } else if output.downcast_ref::<ListStagesOutput>().is_some() {
             (r#""stages""#, b'[')
         } else if output.downcast_ref::<ListStageSessionsOutput>().is_some() {
@@ -512,6 +538,8 @@ impl Intercept for Watch {
 fn code_of(error: &OperationError) -> Option<&str> {
     code::<GetStageSessionError>(error)
         .or_else(|| code::<ListParticipantsError>(error))
+        .or_else(|| code::<GetParticipantError>(error))
+        .or_else(|| code::<ListParticipantEventsError>(error))
         .or_else(|| code::<ListStagesError>(error))
         .or_else(|| code::<ListStageSessionsError>(error))
 }
@@ -562,6 +590,7 @@ pub(crate) mod tests {
         let spacing = Spacing {
             calls: Duration::from_millis(500),
             tick: Duration::from_millis(250),
+            collect: Duration::from_millis(500),
         };
         let limiter = Arc::new(RateLimiter::new(spacing.calls, spacing.longest()));
         let retry_budget = RetryBudget::default();

@@ -1,11 +1,11 @@
-//! The lake: objects in one S3 bucket, each written whole, once, and never without a condition.
+//! The lake: objects in one S3 bucket. Each PUT writes a whole object, and always carries a condition.
 //!
 //! An object's key is a function of its session alone. A PUT carries `If-None-Match: *` or `If-Match`, so of two
 //! writers one learns that the other was faster
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>). What an object holds is not known
 //! here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -21,8 +21,11 @@ use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Error;
 use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::primitives::DateTime as SdkDateTime;
 use aws_smithy_runtime_api::client::interceptors::context::Error as OperationError;
+use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
+
+use serde_json::Value;
 
 use crate::error::{BoxError, Error};
 use crate::session::SessionRef;
@@ -39,8 +42,9 @@ const DENIED: [&str; 5] = [
     "KMS.AccessDeniedException",
 ];
 
-/// The folder of the markers, beside those of the tables.
+/// The folders beside those of the tables: failure markers, and parts of collections.
 const FAILED: &str = "failed";
+const PARTS: &str = "parts";
 const EXTENSION: &str = ".parquet";
 
 /// The bucket, and the prefix before all tables.
@@ -55,7 +59,7 @@ pub struct Lake {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     pub last_modified: DateTime<Utc>,
-    etag: Option<String>,
+    pub etag: Option<String>,
     pub metadata: HashMap<String, String>,
 }
 
@@ -68,18 +72,29 @@ pub struct Object {
     pub metadata: HashMap<String, String>,
 }
 
+/// What the marker says has failed: a session's export, or its collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    Export,
+    Collection,
+}
+
+/// When each session's objects were last written, by [`SessionRef::file_stem`].
+pub type Times = HashMap<String, DateTime<Utc>>;
+
 /// A file to be put.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct File {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     content_type: &'static str,
     metadata: HashMap<String, String>,
 }
 
 /// How a conditional PUT ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Put {
-    Written,
+    /// With the ETag of what was written.
+    Written(String),
     /// The condition did not hold: somebody else wrote or removed the object, or S3 says so although nobody did.
     Raced,
 }
@@ -87,10 +102,26 @@ pub enum Put {
 impl File {
     /// A whole Parquet file, with what its metadata say of it.
     #[must_use]
-    pub fn parquet(bytes: Vec<u8>, metadata: HashMap<String, String>) -> Self {
+    pub fn parquet(bytes: impl Into<Bytes>, metadata: HashMap<String, String>) -> Self {
         Self {
-            bytes,
+            bytes: bytes.into(),
             content_type: "application/vnd.apache.parquet",
+            metadata,
+        }
+    }
+
+    /// Whether it holds exactly these bytes.
+    #[must_use]
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        self.bytes == bytes
+    }
+
+    /// A whole JSON file.
+    #[must_use]
+    pub fn json(bytes: impl Into<Bytes>, metadata: HashMap<String, String>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            content_type: "application/json",
             metadata,
         }
     }
@@ -206,11 +237,11 @@ impl Lake {
         let answer = request
             .content_type(file.content_type)
             .set_metadata(Some(file.metadata))
-            .body(file.bytes.into())
+            .body(SdkBody::from(file.bytes).into())
             .send()
             .await;
         match answer {
-            Ok(_) => Ok(Put::Written),
+            Ok(written) => Ok(Put::Written(written.e_tag.unwrap_or_default())),
             Err(error) if error.code() == Some("NoSuchBucket") => {
                 Err(self.failure("PutObject", key, error))
             }
@@ -219,8 +250,20 @@ impl Lake {
         }
     }
 
-    /// When each session's object in a table was last written, by [`SessionRef::file_stem`]: of those that `wanted` names, on the
-    /// day `from` and all later ones, or on all days.
+    /// The key of a table's object for a whole day.
+    #[must_use]
+    pub fn key_of_day(&self, table: &str, day: NaiveDate) -> String {
+        format!("{}{table}/dt={day}/{table}{EXTENSION}", self.prefix)
+    }
+
+    /// The folder of a session's parts. `list` names the list of participants and the settings that they belong to.
+    #[must_use]
+    pub fn folder_of_parts(&self, session: &SessionRef, list: &str) -> String {
+        format!("{}{PARTS}/{}/{list}/", self.prefix, session.file_stem())
+    }
+
+    /// When each session's object in a table was last written: of those that `wanted` names, on the day `from` and all later
+    /// ones, or on all days.
     ///
     /// # Errors
     /// As [`Lake::head`], but of a bucket.
@@ -229,33 +272,102 @@ impl Lake {
         table: &str,
         from: Option<NaiveDate>,
         wanted: impl Fn(&str) -> bool,
-    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+    ) -> Result<Times, Error> {
         let folder = format!("{}{table}/", self.prefix);
         let day = from.map_or(String::new(), |day| format!("dt={day}/"));
-        self.list(&folder, &format!("{folder}{day}"), wanted).await
+        let mut times = Times::new();
+        let each = |key: &str, time| {
+            let name = key.rsplit('/').next().unwrap_or_default();
+            let stem = name.strip_suffix(EXTENSION).unwrap_or(name);
+            if wanted(stem) {
+                keep_latest(&mut times, stem, time);
+            }
+        };
+        self.list(&folder, &format!("{folder}{day}"), each).await?;
+        Ok(times)
     }
 
-    /// When the failure marker of each session that `wanted` names was last written, by [`SessionRef::file_stem`].
+    /// When a table's object of each day was last written.
     ///
     /// # Errors
     /// As [`Lake::written`].
-    pub async fn failed(
+    pub async fn written_days(
         &self,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
-        let folder = format!("{}{FAILED}/", self.prefix);
-        self.list(&folder, &folder, wanted).await
+        table: &str,
+    ) -> Result<BTreeMap<NaiveDate, DateTime<Utc>>, Error> {
+        let folder = format!("{}{table}/", self.prefix);
+        let mut days = BTreeMap::new();
+        let each = |key: &str, time| {
+            let day = key
+                .strip_prefix("dt=")
+                .and_then(|key| key.split('/').next());
+            if let Some(day) = day.and_then(|day| day.parse().ok()) {
+                days.insert(day, time);
+            }
+        };
+        self.list(&folder, &folder, each).await?;
+        Ok(days)
     }
 
+    /// When the failure markers of sessions that `wanted` names were last written: those of exports, and those of collections.
+    ///
+    /// # Errors
+    /// As [`Lake::written`].
+    pub async fn failed(&self, wanted: impl Fn(&str) -> bool) -> Result<(Times, Times), Error> {
+        let folder = format!("{}{FAILED}/", self.prefix);
+        let (mut exports, mut collections) = (Times::new(), Times::new());
+        let each = |key: &str, time| {
+            let (times, stem) = match key.split_once('/') {
+                Some((_, stem)) => (&mut collections, stem),
+                None => (&mut exports, key),
+            };
+            if wanted(stem) {
+                keep_latest(times, stem, time);
+            }
+        };
+        self.list(&folder, &folder, each).await?;
+        Ok((exports, collections))
+    }
+
+    /// When the latest part of each session was written.
+    ///
+    /// # Errors
+    /// As [`Lake::written`].
+    pub async fn written_parts(&self, wanted: impl Fn(&str) -> bool) -> Result<Times, Error> {
+        let folder = format!("{}{PARTS}/", self.prefix);
+        let mut times = Times::new();
+        let each = |key: &str, time| {
+            let stem = key.split('/').next().unwrap_or_default();
+            if wanted(stem) {
+                keep_latest(&mut times, stem, time);
+            }
+        };
+        self.list(&folder, &folder, each).await?;
+        Ok(times)
+    }
+
+    /// The objects of a folder by their names, and when each was last written.
+    ///
+    /// # Errors
+    /// As [`Lake::written`].
+    pub async fn folder(&self, folder: &str) -> Result<BTreeMap<String, DateTime<Utc>>, Error> {
+        let mut names = BTreeMap::new();
+        let each = |name: &str, time| {
+            names.insert(name.to_owned(), time);
+        };
+        self.list(folder, folder, each).await?;
+        Ok(names)
+    }
+
+    /// Lists a folder: `each` object by its key without the folder, and when it was last written.
     async fn list(
         &self,
         folder: &str,
         start_after: &str,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<HashMap<String, DateTime<Utc>>, Error> {
+        mut each: impl FnMut(&str, DateTime<Utc>),
+    ) -> Result<(), Error> {
         const OPERATION: &str = "ListObjectsV2";
         let fault = |fault: &str| self.fault(OPERATION, folder, fault, None);
-        let mut written = HashMap::new();
         let mut token: Option<String> = None;
         loop {
             let request = self.client.list_objects_v2().bucket(&self.bucket);
@@ -267,15 +379,10 @@ impl Lake {
                 let last_modified = object.last_modified.and_then(utc);
                 let last_modified =
                     last_modified.ok_or_else(|| fault("an object has no LastModified"))?;
-                let name = key.rsplit('/').next().unwrap_or_default();
-                let stem = name.strip_suffix(EXTENSION).unwrap_or(name);
-                if wanted(stem) {
-                    let latest = written.entry(stem.to_owned()).or_insert(last_modified);
-                    *latest = last_modified.max(*latest);
-                }
+                each(key.strip_prefix(folder).unwrap_or(&key), last_modified);
             }
             if !answer.is_truncated.unwrap_or(false) {
-                return Ok(written);
+                return Ok(());
             }
             // A list cut short would send every session behind the cut into the queue again.
             let next = answer
@@ -285,34 +392,44 @@ impl Lake {
         }
     }
 
-    fn failed_key(&self, session: &SessionRef) -> String {
-        format!("{}{FAILED}/{}", self.prefix, session.file_stem())
+    fn failed_key(&self, session: &SessionRef, what: Failed) -> String {
+        let folder = match what {
+            Failed::Export => "",
+            Failed::Collection => "collect/",
+        };
+        format!("{}{FAILED}/{folder}{}", self.prefix, session.file_stem())
     }
 
     /// Puts the failure marker of a session, or writes it again. If two writers race, one marker is enough.
     ///
     /// # Errors
     /// As [`Lake::put`].
-    pub async fn put_failed(&self, session: &SessionRef, marker: String) -> Result<(), Error> {
-        let key = self.failed_key(session);
+    pub async fn put_failed(
+        &self,
+        session: &SessionRef,
+        what: Failed,
+        marker: String,
+    ) -> Result<(), Error> {
+        let key = self.failed_key(session, what);
         let over = self.head(&key).await?.and_then(|seen| seen.etag);
-        let (bytes, metadata) = (marker.into_bytes(), HashMap::new());
-        let file = File {
-            bytes,
-            content_type: "application/json",
-            metadata,
-        };
+        let file = File::json(marker, HashMap::new());
         self.put(&key, file, over.as_deref()).await?;
         Ok(())
     }
 
-    /// Reads the failure marker of a session, if there is one.
+    /// The session's start by its failure marker, if there is one and it tells.
     ///
     /// # Errors
     /// As [`Lake::head`].
-    pub async fn read_failed(&self, session: &SessionRef) -> Result<Option<Bytes>, Error> {
-        let object = self.read(&self.failed_key(session)).await?;
-        Ok(object.map(|object| object.bytes))
+    pub async fn start_by_marker(
+        &self,
+        session: &SessionRef,
+        what: Failed,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let marker = self.read(&self.failed_key(session, what)).await?;
+        let marker: Option<Value> =
+            marker.and_then(|marker| serde_json::from_slice(&marker.bytes).ok());
+        Ok(marker.and_then(|marker| marker["session_start_time"].as_str()?.parse().ok()))
     }
 
     /// An error of this lake that is not S3's.
@@ -354,6 +471,11 @@ impl Lake {
         };
         self.fault(operation, key, &fault, Some(Box::new(error)))
     }
+}
+
+fn keep_latest(times: &mut Times, stem: &str, time: DateTime<Utc>) {
+    let latest = times.entry(stem.to_owned()).or_insert(time);
+    *latest = time.max(*latest);
 }
 
 fn code_of(error: &OperationError) -> Option<&str> {

@@ -1,17 +1,23 @@
-//! The attendance record of every Amazon IVS Real-Time stage session, as one Parquet object a session on S3.
+//! The attendance record of every Amazon IVS Real-Time stage session, as one Parquet object a session and table on S3.
 //!
 //! The route of a request, and the modules in the order of it:
 //!
 //! ```text
-//! Lambda ─► main ─► handle ─► event      a payload becomes sessions to look at, or a sweep
+//! Lambda ─► main ─► handle ─► event      a payload becomes sessions to look at, a sweep, or a collection
 //!                     │
-//!                     ├─ a sweep ─► sweep   ended sessions that the lake lacks ─► queue, from where they come as a batch
+//!                     ├─ a sweep ─► sweep   ended sessions that the lake lacks ─► queues, from where they come as batches
 //!                     ├─ a batch ─► batch   each session once, each message answered for itself, each panic contained
-//!                     └─ a session ─► reconcile
-//!                          1. ivs    GetStageSession: live or unknown? done
-//!                          2. lake   is its object there, and no look due? done
-//!                          3. ivs    ListParticipants, page after page, behind the rate limiter
-//!                             store  rows, merged with those stored, as one conditional PUT
+//!                     ├─ a session ─► reconcile: who was there
+//!                     │    1. ivs    GetStageSession: live or unknown? done
+//!                     │    2. lake   is its object there, and no look due? done
+//!                     │    3. ivs    ListParticipants, page after page, behind the rate limiter
+//!                     │       store  rows, merged with those stored, as one conditional PUT
+//!                     └─ a collection ─► collect: until when, and for how long
+//!                          1. ivs    GetStageSession, as above
+//!                          2. lake   is its attendance there? done. Is its list of participants final? if not, done
+//!                          3. ivs    GetParticipant and ListParticipantEvents, for each participant, in parts
+//!                             presence  events become stays and totals
+//!                             store  events, then attendance
 //! ```
 //!
 //! Limits: a session is listed within one invocation (`deadline`), at `CALLS_PER_SECOND` × 100 participants a second,
@@ -28,6 +34,8 @@ pub mod event;
 pub mod batch;
 
 pub mod reconcile;
+
+pub mod collect;
 
 pub mod store;
 
@@ -65,10 +73,11 @@ use tracing::error;
 
 use crate::batch::Batch;
 use crate::bulkhead::contain;
+use crate::collect::Collector;
 use crate::config::{Config, ConfigError, interval};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::event::{Payload, Work};
+use crate::event::{Arrival, Payload, Work};
 use crate::ivs::{Ivs, Spacing};
 use crate::lake::Lake;
 use crate::queue::Queue;
@@ -83,6 +92,7 @@ const LAMBDAS_LONGEST: Duration = Duration::from_mins(15);
 #[derive(Debug)]
 pub struct Attendance {
     reconciler: Reconciler,
+    collector: Collector,
     sweeper: Sweeper,
     work: Queue,
     region: String,
@@ -99,25 +109,43 @@ impl Attendance {
         let spacing = Spacing {
             calls: interval(config.calls_per_second),
             tick: interval(config.sweep_calls_per_second),
+            collect: interval(config.collect_calls_per_second),
         };
         let ivs = Arc::new(Ivs::new(&aws::at(&sdk, endpoints.ivs), spacing));
         let s3 = aws::at(&sdk, endpoints.s3);
         let lake = Lake::new(&s3, config.path_style, config.bucket, config.prefix);
         let lake = Arc::new(lake);
-        let work = Queue::new(&aws::at(&sdk, endpoints.sqs), config.queue_url);
+        let sqs = aws::at(&sdk, endpoints.sqs);
+        let work = Queue::new(&sqs, config.queue_url);
+        let collections = Queue::new(&sqs, config.collect_queue_url);
         let confirm_after = config.confirm_after;
+        let memory = Memory {
+            megabytes: config.memory_megabytes,
+        };
         let reconciler = Reconciler {
             ivs: Arc::clone(&ivs),
             lake: Arc::clone(&lake),
             confirm_after,
-            memory: Memory {
-                megabytes: config.memory_megabytes,
-            },
+            memory,
+        };
+        let collector = Collector {
+            ivs: Arc::clone(&ivs),
+            lake: Arc::clone(&lake),
+            queue: collections.clone(),
+            confirm_after,
+            memory,
+            scope: config.collect,
+            details: config.collect_details,
+            interval: spacing.collect,
         };
         let sweeper = Sweeper {
             ivs,
             lake,
             work: work.clone(),
+            collections,
+            scope: config.collect,
+            recollect_before: config.recollect_before,
+            memory,
             confirm_after,
             queue_at_most: config.queue_at_most,
             ignore_ended_before: config.ignore_ended_before,
@@ -126,6 +154,7 @@ impl Attendance {
         };
         Ok(Self {
             reconciler,
+            collector,
             sweeper,
             work,
             region: config.region,
@@ -151,13 +180,22 @@ impl Attendance {
     }
 
     async fn answer(&self, payload: Value, deadline: &Deadline) -> Result<Value, Error> {
-        match event::parse(payload, &self.region, now())? {
+        let arrival = Arrival {
+            region: &self.region,
+            collect_queue: self.collector.queue.name(),
+            now: now(),
+        };
+        match event::parse(payload, arrival)? {
             Payload::Batch(messages) => Ok(self.batch(deadline).run(messages).await),
             Payload::One(Work::Session(mut request)) => {
                 let reconciled = self
                     .reconciler
                     .reconcile(&mut request, false, now(), deadline);
                 reconciled.await.map(json)
+            }
+            Payload::One(Work::Collect(mut request)) => {
+                let collected = self.collector.collect(&mut request, 1, now(), deadline);
+                collected.await.map(json)
             }
             Payload::One(Work::Sweep(sweep)) => {
                 let swept = self.sweeper.sweep(&sweep, false, now(), deadline);
@@ -169,12 +207,14 @@ impl Attendance {
     fn batch<'a>(&'a self, deadline: &'a Deadline) -> Batch<'a> {
         let Self {
             reconciler,
+            collector,
             sweeper,
             work,
             ..
         } = self;
         Batch {
             reconciler,
+            collector,
             sweeper,
             work,
             deadline,

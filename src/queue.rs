@@ -45,11 +45,32 @@ pub struct Queue {
     url: String,
 }
 
+/// A message to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    pub body: String,
+    /// What a FIFO queue asks for; a standard queue gets none of it.
+    pub order: Option<Order>,
+}
+
+/// The message group, and the id by which a FIFO queue drops repetitions within five minutes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub group: String,
+    pub deduplication_id: String,
+}
+
 /// Messages that may not have been sent, and why.
 #[derive(Debug)]
 pub struct Unsent {
     pub error: Error,
-    pub bodies: Vec<String>,
+    pub messages: Vec<Outgoing>,
+}
+
+impl From<String> for Outgoing {
+    fn from(body: String) -> Self {
+        Self { body, order: None }
+    }
 }
 
 impl Queue {
@@ -67,6 +88,16 @@ impl Queue {
             client: Client::from_conf(config.build()),
             url,
         }
+    }
+
+    /// The queue's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn is_fifo(&self) -> bool {
+        self.url.strip_suffix(".fifo").is_some()
     }
 
     /// The messages that wait or are being worked on, as SQS counts them: visible, delayed and in flight. The counts lag
@@ -101,8 +132,8 @@ impl Queue {
     ///
     /// # Errors
     /// As [`Queue::depth`], with the messages that may not have been sent.
-    pub async fn send(&self, bodies: Vec<String>) -> Result<(), Unsent> {
-        let calls: Vec<_> = bodies
+    pub async fn send(&self, messages: Vec<Outgoing>) -> Result<(), Unsent> {
+        let calls: Vec<_> = messages
             .chunks(ENTRIES_PER_CALL)
             .map(|chunk| self.send_chunk(chunk.to_vec()))
             .collect();
@@ -114,28 +145,35 @@ impl Queue {
         failed
             .into_iter()
             .reduce(|mut first, next| {
-                first.bodies.extend(next.bodies);
+                first.messages.extend(next.messages);
                 first
             })
             .map_or(Ok(()), Err)
     }
 
-    async fn send_chunk(&self, mut bodies: Vec<String>) -> Result<(), Unsent> {
+    async fn send_chunk(&self, mut messages: Vec<Outgoing>) -> Result<(), Unsent> {
         let mut left_out = String::new();
         for _ in 0..MOST_ROUNDS {
-            let entries = bodies.iter().enumerate().map(|(index, body)| {
-                SendMessageBatchRequestEntry::builder()
+            let entries = messages.iter().enumerate().map(|(index, message)| {
+                let entry = SendMessageBatchRequestEntry::builder()
                     .id(index.to_string())
-                    .message_body(body)
-                    .delay_seconds(0)
-                    .build()
+                    .message_body(&message.body);
+                // A FIFO queue refuses a delay of single messages.
+                let order = message.order.as_ref().filter(|_| self.is_fifo());
+                let entry = match order {
+                    None => entry.delay_seconds(0),
+                    Some(order) => entry
+                        .message_group_id(&order.group)
+                        .message_deduplication_id(&order.deduplication_id),
+                };
+                entry.build()
             });
             let entries = match entries.collect::<Result<Vec<_>, _>>() {
                 Ok(entries) => entries,
                 Err(error) => {
                     let fault = "an entry could not be built";
                     let error = self.fault(SEND_MESSAGE_BATCH, fault, Some(error.into()));
-                    return Err(Unsent { error, bodies });
+                    return Err(Unsent { error, messages });
                 }
             };
             let request = self.client.send_message_batch().queue_url(&self.url);
@@ -143,7 +181,7 @@ impl Queue {
                 Ok(answer) => answer.failed,
                 Err(error) => {
                     let error = self.failure(SEND_MESSAGE_BATCH, error);
-                    return Err(Unsent { error, bodies });
+                    return Err(Unsent { error, messages });
                 }
             };
             let Some(first) = failed.first() else {
@@ -156,15 +194,15 @@ impl Queue {
             );
             let again = failed
                 .iter()
-                .filter_map(|entry| bodies.get(entry.id.parse::<usize>().ok()?).cloned());
-            bodies = again.collect();
+                .filter_map(|entry| messages.get(entry.id.parse::<usize>().ok()?).cloned());
+            messages = again.collect();
         }
         let fault = format!(
             "{} messages were left out {MOST_ROUNDS} times with {left_out}",
-            bodies.len()
+            messages.len()
         );
         let error = self.fault(SEND_MESSAGE_BATCH, &fault, None);
-        Err(Unsent { error, bodies })
+        Err(Unsent { error, messages })
     }
 
     fn failure<E>(&self, operation: &'static str, error: SdkError<E>) -> Error

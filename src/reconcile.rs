@@ -12,15 +12,15 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::info;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ivs::{Found, Ivs};
-use crate::lake::Lake;
+use crate::lake::{Failed, Lake};
 use crate::session::SessionRef;
-use crate::store::{Existing, Memory, Store, rows_of};
+use crate::store::{Existing, Memory, PARTICIPANTS_COUNTED, Store, counted};
 use crate::table::participants::{PARTICIPANTS, Participant};
 
 /// The id of a session that makes a debug build panic.
@@ -194,7 +194,7 @@ impl Reconciler {
             self.confirm_after,
         );
         let Some(outcome) = due else {
-            let participants = seen.and_then(|seen| rows_of(&seen));
+            let participants = seen.and_then(|seen| counted(&seen, PARTICIPANTS_COUNTED));
             return Ok(Done {
                 outcome: Outcome::UpToDate,
                 key: Some(key),
@@ -239,7 +239,11 @@ impl Reconciler {
         while let Some(page) = pages.try_next().await? {
             bytes += PARTICIPANTS.weight(&page);
             if bytes > self.memory.for_rows() {
-                return Err(self.memory.too_small(name, rows.len() + page.len()));
+                return Err(self.memory.too_small(
+                    &name.to_string(),
+                    rows.len() + page.len(),
+                    PARTICIPANTS.rows_of,
+                ));
             }
             rows.extend(page);
         }
@@ -263,7 +267,7 @@ impl Reconciler {
             let day = day.date_naive();
             let key = self.lake.key(PARTICIPANTS.name, day, name);
             if let Some(seen) = self.lake.head(&key).await? {
-                let participants = rows_of(&seen);
+                let participants = counted(&seen, PARTICIPANTS_COUNTED);
                 return Ok(Done {
                     outcome: Outcome::UpToDate,
                     key: Some(key),
@@ -288,7 +292,8 @@ impl Reconciler {
             "session_start_time": self.start_time(request).await?,
         });
         let lake = &self.lake;
-        lake.put_failed(&request.session, marker.to_string()).await
+        lake.put_failed(&request.session, Failed::Export, marker.to_string())
+            .await
     }
 
     /// When a session started, by the request or by the session's failure marker, if one of them tells.
@@ -299,11 +304,9 @@ impl Reconciler {
         if request.start_time.is_some() {
             return Ok(request.start_time);
         }
-        let Some(marker) = self.lake.read_failed(&request.session).await? else {
-            return Ok(None);
-        };
-        let marker: Option<Value> = serde_json::from_slice(&marker).ok();
-        Ok(marker.and_then(|marker| marker["session_start_time"].as_str()?.parse().ok()))
+        self.lake
+            .start_by_marker(&request.session, Failed::Export)
+            .await
     }
 }
 
@@ -323,9 +326,14 @@ pub fn due(
     if rewrite_before.is_some_and(|instant| written < instant) {
         return Some(Outcome::Rewritten);
     }
-    // S3 tells whole seconds.
-    let final_from = (end_time + confirm_after).trunc_subsecs(0);
+    let final_from = final_from(end_time, confirm_after);
     (written < final_from && final_from <= now).then_some(Outcome::Confirmed)
+}
+
+/// An object of participants that was last written at this instant or later is final. S3 tells whole seconds.
+#[must_use]
+pub fn final_from(end_time: DateTime<Utc>, confirm_after: TimeDelta) -> DateTime<Utc> {
+    (end_time + confirm_after).trunc_subsecs(0)
 }
 
 impl Done {

@@ -1,5 +1,5 @@
-//! The one way into the lake: read what is stored, merge, encode, put under a condition, and learn from a lost race. It serves
-//! every table.
+//! The one way into the lake, for every table: encode, put under a condition, read. And for tables whose rows merge: read what is
+//! stored, merge, put, and learn from a lost race.
 //!
 //! The rows of a session are held in memory, those that were listed and those that are stored. So their size
 //! is checked before memory is taken: a process that dies would fail its whole batch.
@@ -10,19 +10,19 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Error;
 use crate::lake::{File, Lake, Object, Put, Seen};
-use crate::session::{EndedSession, SessionRef};
+use crate::session::EndedSession;
 use crate::table::{Stored, Table, TooLarge};
 
 /// A race for one object is lost at most so often before the session goes back to the queue.
-const MOST_PUTS: usize = 5;
+pub const MOST_PUTS: usize = 5;
 /// The pause after a lost race, doubled each time.
 const AFTER_A_RACE: Duration = Duration::from_millis(50);
 /// What the process takes besides the rows of a session, at most.
 const OVERHEAD_MEGABYTES: usize = 24;
 
-/// In an object's metadata: the table's schema version, and the number of rows.
+/// In an object's metadata: the table's schema version, and the number of participants.
 const SCHEMA_VERSION: &str = "schema-version";
-const ROWS: &str = "participants";
+pub const PARTICIPANTS_COUNTED: &str = "participants";
 
 /// The function's memory.
 #[derive(Clone, Copy, Debug)]
@@ -68,22 +68,94 @@ impl Memory {
 
     /// The error of a session with so many rows.
     #[must_use]
-    pub fn too_small(self, session: &SessionRef, rows: usize) -> Error {
+    pub fn too_small(self, resource: &str, rows: usize, rows_of: &'static str) -> Error {
         Error::SessionTooLarge {
-            resource: session.to_string(),
+            resource: resource.to_owned(),
             rows,
+            rows_of,
             memory_megabytes: self.megabytes,
         }
     }
 }
 
-/// The number of rows by an object's metadata; `None` if they do not tell.
+/// A number in an object's metadata; `None` if they do not tell it.
 #[must_use]
-pub fn rows_of(seen: &Seen) -> Option<u64> {
-    seen.metadata.get(ROWS)?.parse().ok()
+pub fn counted(seen: &Seen, name: &str) -> Option<u64> {
+    seen.metadata.get(name)?.parse().ok()
+}
+
+/// Waits after the `put`th PUT lost a race: the other's upload may still be under way.
+pub async fn after_a_race(put: usize) {
+    tokio::time::sleep(AFTER_A_RACE * (1 << put)).await;
 }
 
 impl Store<'_> {
+    /// A file of rows in file order, ready to be put. Its metadata tell the schema's version, and what else is handed in.
+    ///
+    /// # Errors
+    /// None is expected: the table's own.
+    pub fn file<R: Clone + Default, C>(
+        &self,
+        table: &Table<R, C>,
+        shared: &C,
+        key: &str,
+        rows: &[R],
+        metadata: &[(&str, String)],
+    ) -> Result<File, Error> {
+        let bytes = table.encode(shared, rows).map_err(|error| {
+            let fault = "the rows could not be encoded";
+            self.lake.fault("PutObject", key, fault, Some(error))
+        })?;
+        let version = (SCHEMA_VERSION, table.schema_version.to_string());
+        let metadata = metadata.iter().cloned().chain([version]);
+        let metadata = metadata.map(|(name, value)| (name.to_owned(), value));
+        Ok(File::parquet(bytes, metadata.collect()))
+    }
+
+    /// Reads the rows of an object, some thousands at a time, beside rows that take `held` bytes already. What is kept of a row
+    /// takes `kept_bytes`, besides its strings.
+    ///
+    /// # Errors
+    /// An object that is no file of this table, or one of a newer version; [`Error::SessionTooLarge`] for `resource`.
+    pub fn decode<R: Clone + Default, C>(
+        &self,
+        table: &Table<R, C>,
+        resource: &str,
+        key: &str,
+        object: &Object,
+        (held, kept_bytes): (usize, usize),
+        each: impl FnMut(Vec<R>),
+    ) -> Result<Stored<R>, Error> {
+        // Written by a newer function that was rolled back: its further columns would be lost.
+        let (version, known) = (object.metadata.get(SCHEMA_VERSION), table.schema_version);
+        let version = version.and_then(|version| version.parse::<u32>().ok());
+        if let Some(newer) = version.filter(|version| *version > known) {
+            let fault =
+                format!("the object has schema version {newer}, and this function knows {known}");
+            return Err(self.lake.fault("GetObject", key, &fault, None));
+        }
+        let room = self.memory.for_rows().saturating_sub(held);
+        let decoded = table.decode_each(object.bytes.clone(), room, kept_bytes, each);
+        decoded.map_err(|error| match error.downcast::<TooLarge>() {
+            Ok(too_large) => self
+                .memory
+                .too_small(resource, too_large.rows, table.rows_of),
+            Err(error) => {
+                let fault = format!("the object is no file of the table {}", table.name);
+                self.lake.fault("GetObject", key, &fault, Some(error))
+            }
+        })
+    }
+
+    /// The error of an object that others kept changing.
+    #[must_use]
+    pub fn lost_every_race(&self, key: &str) -> Error {
+        let fault = format!(
+            "{MOST_PUTS} conditional PUTs in a row met an object that was not the one read"
+        );
+        self.lake.fault("PutObject", key, &fault, None)
+    }
+
     /// Puts the rows of a session under `key`, on the condition that nobody else writes in between. Whoever loses a race reads
     /// the winner's object and adds what it lacks.
     ///
@@ -116,10 +188,15 @@ impl Store<'_> {
             // Rows that replace are held twice: merging takes a copy, and a lost race needs them again.
             let replacing_bytes = replacing.as_ref().map_or(0, |(it, _)| table.weight(it));
             let held = table.weight(&rows) + 2 * replacing_bytes;
-            let stored = match &object {
-                Some(object) => self.decode(table, &session.name, key, object, held)?,
-                None => Stored::default(),
-            };
+            let resource = session.name.to_string();
+            let mut stored = Stored::default();
+            if let Some(object) = &object {
+                let mut all = Vec::new();
+                let each = |rows: Vec<R>| all.extend(rows);
+                let memory = (held, size_of::<R>());
+                stored = self.decode(table, &resource, key, object, memory, each)?;
+                stored.rows = all;
+            }
             let stored_end = stored.session_end_time;
             // The later end stays, so that the order of two writers decides nothing.
             session.end_time = stored_end.map_or(listed_end, |end| end.max(listed_end));
@@ -143,59 +220,19 @@ impl Store<'_> {
                 rows: rows.len(),
                 end_time: session.end_time,
             };
-            let bytes = table.encode(&session, &rows).map_err(|error| {
-                let fault = "the rows could not be encoded";
-                self.lake.fault("PutObject", key, fault, Some(error))
-            })?;
+            let count = (PARTICIPANTS_COUNTED, rows.len().to_string());
+            let file = self.file(table, &session, key, &rows, &[count])?;
             // S3 also answers 404 and 409 where nobody else wrote. Then the ETag is still the expected one, and the object is put
             // again: without a race a second look writes equal bytes, too, so that the object's time confirms them.
-            if put > 0 && etag != expected && winner.is_some_and(|winner| winner == bytes) {
+            if put > 0 && etag != expected && winner.is_some_and(|winner| file.holds(&winner)) {
                 return Ok(outcome(false));
             }
-            let metadata = [
-                (SCHEMA_VERSION, table.schema_version.to_string()),
-                (ROWS, rows.len().to_string()),
-            ];
-            let metadata = metadata.map(|(name, value)| (name.to_owned(), value));
-            let file = File::parquet(bytes, metadata.into());
-            if self.lake.put(key, file, etag.as_deref()).await? == Put::Written {
+            if let Put::Written(_) = self.lake.put(key, file, etag.as_deref()).await? {
                 return Ok(outcome(true));
             }
             expected = etag;
-            // The other's upload may still be under way.
-            tokio::time::sleep(AFTER_A_RACE * (1 << put)).await;
+            after_a_race(put).await;
         }
-        let fault = format!(
-            "{MOST_PUTS} conditional PUTs in a row met an object that was not the one read"
-        );
-        Err(self.lake.fault("PutObject", key, &fault, None))
-    }
-
-    /// The rows of an object, beside rows that take `held` bytes already.
-    fn decode<R: Clone + Default>(
-        &self,
-        table: &Table<R>,
-        session: &SessionRef,
-        key: &str,
-        object: &Object,
-        held: usize,
-    ) -> Result<Stored<R>, Error> {
-        // Written by a newer function that was rolled back: its further columns would be lost.
-        let (version, known) = (object.metadata.get(SCHEMA_VERSION), table.schema_version);
-        let version = version.and_then(|version| version.parse::<u32>().ok());
-        if let Some(newer) = version.filter(|version| *version > known) {
-            let fault =
-                format!("the object has schema version {newer}, and this function knows {known}");
-            return Err(self.lake.fault("GetObject", key, &fault, None));
-        }
-        let room = self.memory.for_rows().saturating_sub(held);
-        let decoded = table.decode(object.bytes.clone(), room);
-        decoded.map_err(|error| match error.downcast::<TooLarge>() {
-            Ok(too_large) => self.memory.too_small(session, too_large.rows),
-            Err(error) => {
-                let fault = format!("the object is no file of the table {}", table.name);
-                self.lake.fault("GetObject", key, &fault, Some(error))
-            }
-        })
+        Err(self.lost_every_race(key))
     }
 }

@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info};
 
+use crate::config::Scope;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ivs::{Ivs, ListedSession};
@@ -25,6 +26,7 @@ use crate::lake::Lake;
 use crate::queue::Queue;
 use crate::reconcile::{Outcome, due};
 use crate::session::{Rule, SessionRef, StageArn};
+use crate::store::Memory;
 use crate::table::participants::PARTICIPANTS;
 
 /// A sweep may always add so many, however full the queue is: a queue full of failures must not keep new sessions out.
@@ -78,6 +80,14 @@ pub struct Sweeper {
     pub lake: Arc<Lake>,
     /// The queue of work.
     pub work: Queue,
+    /// The queue of collections.
+    pub collections: Queue,
+    /// Whether anybody is asked when they left.
+    pub scope: Scope,
+    /// Attendance last written before this instant is collected once more, behind all other collections.
+    pub recollect_before: Option<DateTime<Utc>>,
+    /// What bounds the rows of a day.
+    pub memory: Memory,
     pub confirm_after: TimeDelta,
     /// The depth of the queue of work up to which sweeps fill it.
     pub queue_at_most: usize,
@@ -291,7 +301,7 @@ impl Sweeper {
         let first = ended.iter().map(|it| it.start_time).min().flatten();
         let first = first.and_then(|start| start.date_naive().checked_sub_days(Days::new(1)));
         let written = self.lake.written(PARTICIPANTS.name, first, wanted).await?;
-        let failed = self.lake.failed(wanted).await?;
+        let (failed, _) = self.lake.failed(wanted).await?;
 
         let mut found = Findings::default();
         for mut it in ended {
@@ -337,7 +347,10 @@ impl Sweeper {
             .queue_at_most
             .saturating_sub(depth)
             .max(ENQUEUE_AT_LEAST);
-        let bodies: Vec<_> = found.portion(room).map(|it| self.message(it)).collect();
+        let bodies: Vec<_> = found
+            .portion(room)
+            .map(|it| self.message(it).into())
+            .collect();
         report.enqueued = bodies.len();
         report.left -= bodies.len();
         let sent = async { self.work.send(bodies).await.map_err(|unsent| unsent.error) };

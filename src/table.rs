@@ -56,6 +56,8 @@ pub struct Table<R: 'static, C: 'static = EndedSession> {
     /// Stored with each object. It rises with every new column, so that an older function does not write over newer files.
     pub schema_version: u32,
     pub columns: &'static [Column<R, C>],
+    /// What a row is about, in the plural, for errors.
+    pub rows_of: &'static str,
     /// The row's key, if rows have one.
     id: fn(&R) -> Option<&str>,
     /// The union of rows, in file order. Neither their order nor their repetition decides anything.
@@ -79,8 +81,8 @@ pub type Map = Vec<(String, String)>;
 enum Kind<R: 'static, C: 'static> {
     /// A string that all rows of a file share.
     SharedText(fn(&C) -> &str),
-    /// A time that all rows of a file share.
-    SharedTime(fn(&C) -> DateTime<Utc>),
+    /// The session's start, shared by all rows of a file.
+    SessionStart(fn(&C) -> DateTime<Utc>),
     /// The session's end, shared by all rows of a file. The latest that was seen stays.
     SessionEnd(fn(&C) -> DateTime<Utc>),
     /// A string; the later one by its bytes is further along.
@@ -144,7 +146,7 @@ macro_rules! session_columns {
             Column {
                 name: "session_start_time",
                 comment: "When the session started, UTC, to the millisecond (StageSession.startTime)",
-                kind: Kind::SharedTime(|session| session.start_time),
+                kind: Kind::SessionStart(|session| session.start_time),
             },
             Column {
                 name: "session_end_time",
@@ -164,10 +166,11 @@ pub struct TooLarge {
     pub rows: usize,
 }
 
-/// What a file holds: the rows, and the end of the session by which it was written (none in a file of zero rows).
+/// What a file holds: the rows, and the start and the end of the session by which it was written (none in a file of zero rows).
 #[derive(Debug, PartialEq)]
 pub struct Stored<R> {
     pub rows: Vec<R>,
+    pub session_start_time: Option<DateTime<Utc>>,
     pub session_end_time: Option<DateTime<Utc>>,
 }
 
@@ -175,6 +178,7 @@ impl<R> Default for Stored<R> {
     fn default() -> Self {
         Self {
             rows: Vec::new(),
+            session_start_time: None,
             session_end_time: None,
         }
     }
@@ -266,18 +270,14 @@ impl<R: Clone + Default, C> Table<R, C> {
     /// # Errors
     /// What is not a Parquet file, or has a column of another type; [`TooLarge`], before the memory is taken.
     pub fn decode(&self, file: Bytes, most_bytes: usize) -> Result<Stored<R>, BoxError> {
-        let mut all = Stored::default();
-        self.decode_each(file, most_bytes, size_of::<R>(), |rows| {
-            all.rows.extend(rows)
-        })
-        .map(|session_end_time| Stored {
-            session_end_time,
-            ..all
-        })
+        let mut rows = Vec::new();
+        let each = |some: Vec<R>| rows.extend(some);
+        let stored = self.decode_each(file, most_bytes, size_of::<R>(), each)?;
+        Ok(Stored { rows, ..stored })
     }
 
-    /// As [`decode`](Self::decode), but hands the rows over some thousands at a time, and returns the session's end. What is kept
-    /// of a row takes `kept_bytes`, besides its strings.
+    /// As [`decode`](Self::decode), but hands the rows over some thousands at a time, and returns none. What is kept of a row takes
+    /// `kept_bytes`, besides its strings.
     ///
     /// # Errors
     /// As there.
@@ -287,7 +287,7 @@ impl<R: Clone + Default, C> Table<R, C> {
         most_bytes: usize,
         kept_bytes: usize,
         mut each: impl FnMut(Vec<R>),
-    ) -> Result<Option<DateTime<Utc>>, BoxError> {
+    ) -> Result<Stored<R>, BoxError> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let rows = usize::try_from(reader.metadata().file_metadata().num_rows())?;
         let mut room = Room {
@@ -295,29 +295,25 @@ impl<R: Clone + Default, C> Table<R, C> {
             bytes_left: most_bytes,
         };
         room.take(rows.saturating_mul(kept_bytes))?;
-        let (mut read, mut session_end_time) = (0, None);
+        let (mut read, mut stored) = (0, Stored::default());
         for batch in reader.with_batch_size(ROWS_AT_ONCE).build()? {
             let batch = batch?;
             read += batch.num_rows();
             if read > rows {
                 return Err(format!("more rows than the {rows} that the file says").into());
             }
-            let mut some = Stored {
-                rows: vec![R::default(); batch.num_rows()],
-                session_end_time,
-            };
+            stored.rows = vec![R::default(); batch.num_rows()];
             for column in self.columns {
                 if let Some(array) = batch.column_by_name(column.name) {
-                    column.read(array, &mut some, &mut room)?;
+                    column.read(array, &mut stored, &mut room)?;
                 }
             }
-            session_end_time = some.session_end_time;
-            each(some.rows);
+            each(std::mem::take(&mut stored.rows));
         }
         if read != rows {
             return Err(format!("{read} rows in a file of {rows}").into());
         }
-        Ok(session_end_time)
+        Ok(stored)
     }
 }
 
@@ -344,13 +340,19 @@ fn text_weight(text: &str) -> usize {
     text.len() * (1 + ENCODING) + ALLOCATION
 }
 
+fn map_weight(map: &Map) -> usize {
+    let entries = map.iter();
+    let entries = entries.map(|(key, value)| text_weight(key) + text_weight(value));
+    size_of_val(&**map) + entries.sum::<usize>()
+}
+
 impl<R, C> Column<R, C> {
     /// The column's type in Athena's DDL.
     #[must_use]
     pub fn athena_type(&self) -> &'static str {
         match self.kind {
             Kind::SharedText(_) | Kind::Text(..) | Kind::State(..) => "string",
-            Kind::SharedTime(_) | Kind::SessionEnd(_) | Kind::Time(..) => "timestamp",
+            Kind::SessionStart(_) | Kind::SessionEnd(_) | Kind::Time(..) => "timestamp",
             Kind::Flag(..) => "boolean",
             Kind::Millis(..) => "bigint",
             Kind::Count(..) => "int",
@@ -361,7 +363,7 @@ impl<R, C> Column<R, C> {
     fn arrow_type(&self) -> DataType {
         match self.kind {
             Kind::SharedText(_) | Kind::Text(..) | Kind::State(..) => DataType::Utf8,
-            Kind::SharedTime(_) | Kind::SessionEnd(_) | Kind::Time(..) => {
+            Kind::SessionStart(_) | Kind::SessionEnd(_) | Kind::Time(..) => {
                 DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
             }
             Kind::Flag(..) => DataType::Boolean,
@@ -382,7 +384,7 @@ impl<R, C> Column<R, C> {
     fn is_shared(&self) -> bool {
         matches!(
             self.kind,
-            Kind::SharedText(_) | Kind::SharedTime(_) | Kind::SessionEnd(_)
+            Kind::SharedText(_) | Kind::SessionStart(_) | Kind::SessionEnd(_)
         )
     }
 
@@ -397,7 +399,7 @@ impl<R, C> Column<R, C> {
     /// Which of two rows is further along in this column.
     fn compare(&self, a: &R, b: &R) -> Ordering {
         match &self.kind {
-            Kind::SharedText(_) | Kind::SharedTime(_) | Kind::SessionEnd(_) => Ordering::Equal,
+            Kind::SharedText(_) | Kind::SessionStart(_) | Kind::SessionEnd(_) => Ordering::Equal,
             Kind::Text(get, _) => get(a).cmp(&get(b)),
             Kind::Time(get, _) => get(a).cmp(&get(b)),
             Kind::Flag(get, _) => get(a).cmp(&get(b)),
@@ -433,7 +435,7 @@ impl<R, C> Column<R, C> {
         let each = rows.iter();
         match &self.kind {
             Kind::SharedText(get) => Arc::new(StringArray::new_repeated(get(shared), rows.len())),
-            Kind::SharedTime(get) | Kind::SessionEnd(get) => repeated(get(shared)),
+            Kind::SessionStart(get) | Kind::SessionEnd(get) => repeated(get(shared)),
             Kind::Text(get, _) => Arc::new(each.map(get).collect::<StringArray>()),
             Kind::State(_, get, _) => {
                 let values = each.map(|row| get(row).map(State::as_str));
@@ -469,8 +471,12 @@ impl<R, C> Column<R, C> {
         }
         let rows = stored.rows.iter_mut();
         match &self.kind {
-            // The key names the session, and IVS is asked for its start at each write.
-            Kind::SharedText(_) | Kind::SharedTime(_) => {}
+            // The key names the session.
+            Kind::SharedText(_) => {}
+            Kind::SessionStart(_) => {
+                let first = times(array).flatten().next();
+                stored.session_start_time = stored.session_start_time.or(first);
+            }
             Kind::SessionEnd(_) => {
                 let latest = times(array).flatten().max();
                 stored.session_end_time = latest.max(stored.session_end_time);

@@ -22,7 +22,8 @@ pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2h
 pub const SESSION_ID: &str = "st-1CVugbu2cf2n8";
 
 /// Settings with which the rate limiters hardly delay the function.
-pub const QUICK: [(&str, &str); 2] = [
+pub const QUICK: [(&str, &str); 3] = [
+    ("COLLECT_CALLS_PER_SECOND", "1000"),
     ("CALLS_PER_SECOND", "1000"),
     ("SWEEP_CALLS_PER_SECOND", "1000"),
 ];

@@ -5,7 +5,6 @@
 //! depends on it.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::Stream;
 use futures::stream::try_unfold;
@@ -23,7 +22,7 @@ pub struct Page<T> {
 }
 
 /// Lists page after page, in the order and with the repetitions of the API. `list` asks for the page of a token, the
-/// first without one; `id` tells one item from another. `operation` and `resource` are for the error.
+/// first without one; `id` is a hash that tells one item from another. `operation` and `resource` are for the error.
 ///
 /// IVS answers an expired token with `ValidationException`. Then the list starts again at the first page, once. Items may repeat.
 ///
@@ -32,7 +31,7 @@ pub struct Page<T> {
 pub fn follow<'a, T: 'a, F>(
     operation: &'static str,
     resource: String,
-    id: fn(&T) -> Option<&str>,
+    id: fn(&T) -> Option<u64>,
     list: impl Fn(Option<String>) -> F + 'a,
 ) -> impl Stream<Item = Result<Vec<T>, Error>> + 'a
 where
@@ -80,10 +79,10 @@ struct Walk {
 
 impl Walk {
     /// The walk's next step behind a page, `None` where the list ends. The fault is in words.
-    fn behind<'a>(
+    fn behind(
         mut self,
         next_token: Option<String>,
-        ids: impl Iterator<Item = Option<&'a str>>,
+        ids: impl Iterator<Item = Option<u64>>,
     ) -> Result<Option<Self>, String> {
         let Some(token) = next_token.filter(|token| !token.is_empty()) else {
             return Ok(None);
@@ -92,9 +91,7 @@ impl Walk {
         for id in ids {
             // Hashes only: of a large list the ids would weigh as much as the rows. Two ids with one hash would have
             // to fill 50 pages to matter.
-            let mut hasher = DefaultHasher::new();
-            id.hash(&mut hasher);
-            news |= self.items_seen.insert(hasher.finish()) || id.is_none();
+            news |= id.is_none_or(|id| self.items_seen.insert(id));
         }
         self.pages_without_news = if news { 0 } else { self.pages_without_news + 1 };
         if !self.tokens_seen.insert(token.clone()) {

@@ -172,7 +172,8 @@ impl HttpConnector for LimitedHttpConnector {
     }
 }
 
-fn operation(uri: &str) -> &str {
+/// The operation that a request calls, by its address.
+pub(super) fn operation(uri: &str) -> &str {
     uri.rsplit('/').next().unwrap_or_default()
 }
 

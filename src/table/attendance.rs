@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Column, Kind, Map, Table, column, session_columns};
+use super::{Column, Kind, Map, Table, column, map_weight, session_columns, text_weight};
 
 /// What became of a participant. What IVS was not asked for is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Attendee {
     pub join_inferred: Option<bool>,
     pub leave_inferred: Option<bool>,
     pub details: Option<Box<Details>>,
+    /// Not a column: a replica's presence follows other rules.
+    pub is_replica: bool,
 }
 
 /// What `GetParticipant` says of a participant beyond `ListParticipants`. It is a person's: never logged.
@@ -49,6 +51,13 @@ pub struct Details {
 }
 
 impl Details {
+    /// What they take of memory, in bytes: of strings only those that no other participant has, and what encoding them takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let prefix = self.recording_s3_prefix.as_deref();
+        size_of::<Self>() + map_weight(&self.attributes) + prefix.map_or(0, text_weight)
+    }
+
     /// The strings that many participants have in common.
     pub fn texts(&mut self) -> impl Iterator<Item = &mut Arc<str>> {
         let Self {
@@ -98,6 +107,7 @@ macro_rules! detail {
 pub const ATTENDANCE: Table<Attendee> = Table {
     name: "attendance",
     schema_version: 1,
+    rows_of: "participants",
     id: |row| row.participant_id.as_deref(),
     merge: |rows| rows,
     columns: session_columns![

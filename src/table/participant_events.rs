@@ -9,11 +9,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
-use super::{Column, Kind, Map, Table, column, session_columns};
+use super::{Column, Kind, Map, Table, column, map_weight, session_columns, text_weight};
 
 /// The participant that IVS was asked about.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Person {
     pub participant_id: Arc<str>,
     /// As the table `participants` has it.
@@ -21,8 +22,9 @@ pub struct Person {
 }
 
 /// An event of a participant, as `ListParticipantEvents` lists it. Absent members are `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Event {
+    #[serde(skip)]
     pub person: Arc<Person>,
     pub event_time: Option<DateTime<Utc>>,
     pub name: Option<Arc<str>>,
@@ -34,7 +36,7 @@ pub struct Event {
 }
 
 /// The members that most events lack.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rare {
     pub error_code: Option<String>,
     pub destination_stage_arn: Option<String>,
@@ -44,7 +46,7 @@ pub struct Rare {
 }
 
 /// What an event says of a token (`ExchangedParticipantToken`). It is a person's: never logged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Token {
     pub user_id: Option<String>,
     /// As IVS lists them, joined by commas.
@@ -52,6 +54,61 @@ pub struct Token {
     pub expiration_time: Option<DateTime<Utc>>,
     /// By key.
     pub attributes: Option<Map>,
+}
+
+impl Event {
+    /// The strings that many events have in common.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut Arc<str>> {
+        let texts = [&mut self.name, &mut self.remote_participant_id];
+        texts.into_iter().flatten()
+    }
+
+    /// Leaves out what tokens say of a person beyond ids.
+    pub fn drop_attributes(&mut self) {
+        let Some(rare) = &mut self.rare else {
+            return;
+        };
+        for token in [&mut rare.previous_token, &mut rare.new_token] {
+            *token = token.take().and_then(|token| {
+                let attributes = None;
+                let token = Token {
+                    attributes,
+                    ..token
+                };
+                (token != Token::default()).then_some(token)
+            });
+        }
+        if **rare == Rare::default() {
+            self.rare = None;
+        }
+    }
+
+    /// What it takes of memory, in bytes: of strings only those that no other event has, and what encoding them takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let Some(rare) = &self.rare else {
+            return size_of::<Self>();
+        };
+        let tokens = [&rare.previous_token, &rare.new_token];
+        let tokens = tokens.into_iter().flatten().map(|token| {
+            let Token {
+                user_id,
+                capabilities,
+                expiration_time: _,
+                attributes,
+            } = token;
+            let texts = [user_id, capabilities].into_iter().flatten();
+            texts.map(|text| text_weight(text)).sum::<usize>()
+                + attributes.as_ref().map_or(0, map_weight)
+        });
+        let texts = [
+            &rare.error_code,
+            &rare.destination_stage_arn,
+            &rare.destination_session_id,
+        ];
+        let texts = texts.into_iter().flatten().map(|text| text_weight(text));
+        size_of::<Self>() + size_of::<Rare>() + tokens.sum::<usize>() + texts.sum::<usize>()
+    }
 }
 
 /// The names of events in the order of one instant. All others come behind, by their text.
@@ -129,6 +186,7 @@ macro_rules! rare {
 pub const PARTICIPANT_EVENTS: Table<Event> = Table {
     name: "participant_events",
     schema_version: 1,
+    rows_of: "events",
     id: |_| None,
     merge,
     columns: session_columns![
@@ -268,8 +326,15 @@ fn place(name: Option<&str>) -> (usize, &str) {
 pub struct Texts(HashSet<Arc<str>>);
 
 impl Texts {
+    /// Puts the one copy in the place of each string.
+    pub fn share_in<'a>(&mut self, texts: impl Iterator<Item = &'a mut Arc<str>>) {
+        for text in texts {
+            *text = self.share(text);
+        }
+    }
+
     /// The one copy of a string.
-    pub fn share(&mut self, text: &str) -> Arc<str> {
+    fn share(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
             return Arc::clone(known);
         }

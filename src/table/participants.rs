@@ -43,6 +43,7 @@ pub struct Participant {
 pub const PARTICIPANTS: Table<Participant> = Table {
     name: "participants",
     schema_version: 1,
+    rows_of: "participants",
     id: |row| row.participant_id.as_deref(),
     merge,
     columns: session_columns![

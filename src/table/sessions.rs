@@ -25,6 +25,7 @@ pub struct Session {
 pub const SESSIONS: Table<Session, ()> = Table {
     name: "sessions",
     schema_version: 1,
+    rows_of: "sessions",
     id: |row| row.session_id.as_deref(),
     merge,
     columns: &[

@@ -272,6 +272,7 @@ fn a_file_of_an_older_schema_reads_with_nulls() {
     };
     let older = Table {
         schema_version: 1,
+        rows_of: "participants",
         name: PARTICIPANTS.name,
         columns: &PARTICIPANTS.columns[..PARTICIPANTS.columns.len() - 2],
         id: PARTICIPANTS.id,
@@ -300,6 +301,7 @@ fn what_is_no_file_of_ours_is_an_error() {
     );
     let other = Table::<Participant> {
         schema_version: 1,
+        rows_of: "participants",
         name: "other",
         columns: &[Column {
             name: "user_id",
