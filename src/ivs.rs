@@ -73,8 +73,11 @@ const LIST_STAGE_SESSIONS: &str = "ListStageSessions";
 #[derive(Debug)]
 pub struct Ivs {
     client: Client,
-    limiter: Arc<RateLimiter>,
     retry_budget: RetryBudget,
+    /// For GetParticipant, which runs beside another operation and has its own budget.
+    beside: Client,
+    budget_beside: RetryBudget,
+    limiter: Arc<RateLimiter>,
     spacing: Spacing,
 }
 
@@ -151,16 +154,21 @@ impl Ivs {
         for operation in [GET_PARTICIPANT, LIST_PARTICIPANT_EVENTS] {
             limiter.space(operation, spacing.collect);
         }
-        let retry_budget = RetryBudget::default();
-        let mut config = configure(Builder::from(sdk), &retry_budget, &limiter);
-        if let Some(client) = sdk.http_client() {
-            let limiter = Arc::clone(&limiter);
-            config = config.http_client(LimitedHttpClient { client, limiter });
-        }
+        let client = |retry_budget: &RetryBudget| {
+            let mut config = configure(Builder::from(sdk), retry_budget, &limiter);
+            if let Some(client) = sdk.http_client() {
+                let limiter = Arc::clone(&limiter);
+                config = config.http_client(LimitedHttpClient { client, limiter });
+            }
+            Client::from_conf(config.build())
+        };
+        let (retry_budget, budget_beside) = (RetryBudget::default(), RetryBudget::default());
         Self {
-            client: Client::from_conf(config.build()),
-            limiter,
+            client: client(&retry_budget),
+            beside: client(&budget_beside),
             retry_budget,
+            budget_beside,
+            limiter,
             spacing,
         }
     }
@@ -188,7 +196,7 @@ impl Ivs {
     /// # Errors
     /// Any of IVS's; an ended session without a start time is [`Error::IvsUnavailable`].
     pub async fn get_session(&self, name: &SessionRef) -> Result<Found, Error> {
-        self.retry_budget.begin(GET_STAGE_SESSION);
+        self.retry_budget.begin();
         let request = self.client.get_stage_session();
         let answer = request
             .stage_arn(name.stage_arn.as_str())
@@ -233,7 +241,7 @@ impl Ivs {
             name.to_string(),
             |row: &Participant| row.participant_id.as_ref().map(hash),
             |token| async {
-                self.retry_budget.begin(LIST_PARTICIPANTS);
+                self.retry_budget.begin();
                 let request = self
                     .client
                     .list_participants()
@@ -272,7 +280,7 @@ impl Ivs {
             RESOURCE.to_owned(),
             |stage: &Stage| Some(hash(&stage.arn)),
             |token| async {
-                self.retry_budget.begin(LIST_STAGES);
+                self.retry_budget.begin();
                 let request = self
                     .client
                     .list_stages()
@@ -310,7 +318,7 @@ impl Ivs {
             stage.to_string(),
             |session: &ListedSession| Some(hash(&session.session_id)),
             |token| async {
-                self.retry_budget.begin(LIST_STAGE_SESSIONS);
+                self.retry_budget.begin();
                 let request = self
                     .client
                     .list_stage_sessions()
@@ -348,6 +356,13 @@ impl Ivs {
                 })
             },
         )
+    }
+
+    fn budget(&self, operation: &str) -> &RetryBudget {
+        match operation {
+            GET_PARTICIPANT => &self.budget_beside,
+            _ => &self.retry_budget,
+        }
     }
 
     fn failure<E>(&self, operation: &'static str, resource: &str, error: SdkError<E>) -> Error
@@ -389,7 +404,7 @@ impl Ivs {
         Error::IvsUnavailable {
             operation,
             resource: resource.to_owned(),
-            seconds_waited: self.retry_budget.waited(operation).as_secs(),
+            seconds_waited: self.budget(operation).waited().as_secs(),
             source: source.into(),
         }
     }
@@ -593,22 +608,27 @@ pub(crate) mod tests {
             collect: Duration::from_millis(500),
         };
         let limiter = Arc::new(RateLimiter::new(spacing.calls, spacing.longest()));
-        let retry_budget = RetryBudget::default();
-        let mut answers = MockResponseInterceptor::new().rule_mode(mode);
-        for rule in rules {
-            answers = answers.with_rule(rule);
-        }
-        let config = aws_sdk_ivsrealtime::Config::builder()
-            .with_test_defaults_v2()
-            .http_client(create_mock_http_client())
-            .interceptor(answers);
-        let config = configure(config, &retry_budget, &limiter)
-            .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
-            .build();
+        let client = |retry_budget: &RetryBudget| {
+            let mut answers = MockResponseInterceptor::new().rule_mode(mode.clone());
+            for rule in rules {
+                answers = answers.with_rule(rule);
+            }
+            let config = aws_sdk_ivsrealtime::Config::builder()
+                .with_test_defaults_v2()
+                .http_client(create_mock_http_client())
+                .interceptor(answers);
+            let config = configure(config, retry_budget, &limiter)
+                .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+                .build();
+            Client::from_conf(config)
+        };
+        let (retry_budget, budget_beside) = (RetryBudget::default(), RetryBudget::default());
         Ivs {
-            client: Client::from_conf(config),
-            limiter,
+            client: client(&retry_budget),
+            beside: client(&budget_beside),
             retry_budget,
+            budget_beside,
+            limiter,
             spacing,
         }
     }
@@ -840,6 +860,7 @@ pub(crate) mod tests {
         let spacing = Spacing {
             calls: Duration::from_millis(500),
             tick: Duration::from_millis(250),
+            collect: Duration::from_millis(500),
         };
         let a_second = |interval: Duration| 1.0 / interval.as_secs_f64();
         let (batches, a_tick, a_dry_run) = (2.0, 1.0, 1.0);

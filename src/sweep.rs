@@ -6,34 +6,44 @@
 //! invocation and leaves only these messages behind: a later tick does what this one could not. It keeps no state:
 //! what is done is seen in S3.
 
-use std::collections::HashSet;
+mod findings;
+mod ledger;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, TimeDelta, Utc};
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info};
 
+use self::findings::{Finding, Findings};
+use self::ledger::Ledger;
+use crate::collect;
 use crate::config::Scope;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::ivs::{Ivs, ListedSession};
-use crate::lake::Lake;
-use crate::queue::Queue;
-use crate::reconcile::{Outcome, due};
+use crate::ivs::{Ivs, ListedSession, Stage};
+use crate::lake::{Lake, Times};
+use crate::queue::{Outgoing, Queue};
+use crate::reconcile::{Outcome, due, final_from};
 use crate::session::{Rule, SessionRef, StageArn};
 use crate::store::Memory;
+use crate::table::attendance::ATTENDANCE;
 use crate::table::participants::PARTICIPANTS;
+use crate::table::sessions::SESSIONS;
 
 /// A sweep may always add so many, however full the queue is: a queue full of failures must not keep new sessions out.
 const ENQUEUE_AT_LEAST: usize = 20;
 /// How long a session that failed is left to the redelivery of its message, and then out.
 const LEAVE_OUT_FAILED: TimeDelta = TimeDelta::hours(24);
 const MOST_STAGES_NAMED: usize = 20;
+/// How long a session is left alone after one of its parts was written: its next message waits in the queue.
+const COLLECTING: TimeDelta = TimeDelta::minutes(30);
 /// A dry run answers within this time: a NAT gateway cuts a connection that is silent for 350 s.
 const DRY_RUN: Duration = Duration::from_mins(4);
 
@@ -68,9 +78,23 @@ pub struct Report {
     /// The first 20 of them.
     pub failed_stages: Vec<String>,
     pub calls: u64,
+    pub attendance: Attendance,
     /// Of a dry run that ran out of time: the last stage that it reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<StageArn>,
+}
+
+/// What a sweep found of attendance: `missing` is the sum of the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Attendance {
+    /// Sessions whose attendance is due and missing, or to be collected once more.
+    pub missing: usize,
+    /// Those that have a part younger than half an hour.
+    pub collecting: usize,
+    /// Those left out because they failed within a day.
+    pub failing: usize,
+    pub enqueued: usize,
+    pub left: usize,
 }
 
 /// What sweeping needs.
@@ -102,6 +126,8 @@ pub struct Sweeper {
 /// The sessions of the stages that there was time for.
 #[derive(Default)]
 struct Listed {
+    /// Each stage's name and tags, where ListStages was asked.
+    stages: HashMap<String, Stage>,
     sessions: Vec<(SessionRef, ListedSession)>,
     /// The last stage that was reached.
     reached: Option<StageArn>,
@@ -109,21 +135,16 @@ struct Listed {
     last_failure: Option<Error>,
 }
 
-/// An ended session that wants work.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Finding {
-    end_time: DateTime<Utc>,
-    start_time: Option<DateTime<Utc>>,
-    name: SessionRef,
-    rewrite: bool,
-}
-
-/// What a sweep found, by its claim to the queue; each newest end first.
-#[derive(Debug, Default)]
-struct Findings {
-    missing: Vec<Finding>,
-    due: Vec<Finding>,
-    rewrites: Vec<Finding>,
+/// When the lake's objects were last written.
+#[derive(Default)]
+struct Objects {
+    participants: Times,
+    attendance: Times,
+    parts: Times,
+    failed_exports: Times,
+    failed_collections: Times,
+    /// Those of the table `sessions`.
+    days: BTreeMap<NaiveDate, DateTime<Utc>>,
 }
 
 impl Sweeper {
@@ -151,16 +172,35 @@ impl Sweeper {
         let listed = self
             .list_sessions(sweep, now, &deadline, &mut report)
             .await?;
-        let found = self.find(listed.sessions, now, &mut report);
-        let found = deadline
-            .within_work_time("ListObjectsV2", "the sweep", found)
+        report.sessions = listed.sessions.len();
+        let sessions = self.not_ignored(listed.sessions, now);
+        let objects = self.objects(&sessions);
+        let objects = deadline
+            .within_work_time("ListObjectsV2", "the sweep", objects)
             .await?;
+        let listed_at = Instant::now();
+        let found = self.find(&sessions, &objects, now, &mut report);
+        let uncollected = self.find_uncollected(&sessions, &objects, now, &mut report.attendance);
         report.left = found.count();
-        let rewrites = found.rewrites.len();
+        report.attendance.left = uncollected.count();
+        let (rewrites, again) = (found.rewrites.len(), uncollected.rewrites.len());
         if dry_run {
             report.after = listed.reached.filter(|_| listed.stages_left > 0);
         } else {
             self.enqueue(&found, &deadline, &mut report).await?;
+            self.enqueue_collections(&uncollected, now, &deadline, &mut report.attendance)
+                .await?;
+            let ledger = Ledger {
+                lake: &self.lake,
+                memory: self.memory,
+                stages: &listed.stages,
+                is_whole: sweep.stage_arn.is_none() && listed.stages_left + report.failed == 0,
+                until: listed_at + ledger::PUT_FOR,
+            };
+            let written = ledger.write(&sessions, &objects, now);
+            deadline
+                .within_put_time("PutObject", "the sweep", written)
+                .await?;
         }
         report.calls = self.ivs.calls() - calls_before;
         if let Some(failure) = listed.last_failure
@@ -181,6 +221,10 @@ impl Sweeper {
             // Rewrites come last, so what is left of them is no backlog.
             left = report.left.saturating_sub(rewrites),
             failed = report.failed,
+            collecting = report.attendance.collecting,
+            collect_failing = report.attendance.failing,
+            collect_enqueued = report.attendance.enqueued,
+            uncollected = report.attendance.left.saturating_sub(again),
             calls = report.calls,
             dry_run,
             milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -201,17 +245,19 @@ impl Sweeper {
         deadline: &Deadline,
         report: &mut Report,
     ) -> Result<Listed, Error> {
+        let mut listed = Listed::default();
         let mut stages = if let Some(arn) = &sweep.stage_arn {
             vec![arn.to_string()]
         } else {
-            let stages = self.ivs.stages().try_concat();
-            let stages = deadline
-                .within_work_time("ListStages", "the sweep", stages)
+            let all = self.ivs.stages().try_concat();
+            let all = deadline
+                .within_work_time("ListStages", "the sweep", all)
                 .await?;
-            stages.into_iter().map(|stage| stage.arn).collect()
+            let all = all.into_iter().map(|stage| (stage.arn.clone(), stage));
+            listed.stages = all.collect();
+            listed.stages.keys().cloned().collect()
         };
         stages.sort();
-        stages.dedup();
         if let Some(after) = &sweep.after {
             stages.retain(|arn| arn.as_str() > after.as_str());
         } else if !sweep.dry_run && !stages.is_empty() {
@@ -221,7 +267,6 @@ impl Sweeper {
 
         // The rest of the time is for S3 and SQS.
         let list_until = Instant::now() + deadline.left().mul_f64(0.6);
-        let mut listed = Listed::default();
         for (index, text) in stages.iter().enumerate() {
             listed.stages_left = stages.len() - index;
             if listed.reached.is_some() && Instant::now() >= list_until {
@@ -268,68 +313,136 @@ impl Sweeper {
         Ok(listed)
     }
 
-    /// Of the ended sessions those that are to be enqueued.
-    async fn find(
+    /// The sessions that sweeps do not leave out, the newest end first.
+    fn not_ignored(
         &self,
-        sessions: Vec<(SessionRef, ListedSession)>,
+        mut sessions: Vec<(SessionRef, ListedSession)>,
+        now: DateTime<Utc>,
+    ) -> Vec<(SessionRef, ListedSession)> {
+        if let Some(instant) = self.ignored_before(now) {
+            sessions.retain(|(_, session)| session.end_time.is_none_or(|end| end >= instant));
+        }
+        sessions.sort_by(|(a, first), (b, second)| {
+            let by_end = second.end_time.cmp(&first.end_time);
+            by_end.then_with(|| b.cmp(a))
+        });
+        sessions
+    }
+
+    /// What the lake holds of these sessions: by name, from the day before the first start on, since a list and GetStageSession
+    /// may tell of different days. If one has no start, from the first day of all.
+    async fn objects(&self, sessions: &[(SessionRef, ListedSession)]) -> Result<Objects, Error> {
+        let ended = sessions.iter().filter(|(_, it)| it.end_time.is_some());
+        let stems: HashSet<_> = ended.clone().map(|(name, _)| name.file_stem()).collect();
+        let wanted = |stem: &str| stems.contains(stem);
+        let mut objects = Objects::default();
+        if !stems.is_empty() {
+            let first = ended.map(|(_, it)| it.start_time).min().flatten();
+            let first = first.and_then(|start| start.date_naive().checked_sub_days(Days::new(1)));
+            let lake = &self.lake;
+            objects.participants = lake.written(PARTICIPANTS.name, first, wanted).await?;
+            objects.attendance = lake.written(ATTENDANCE.name, first, wanted).await?;
+            (objects.failed_exports, objects.failed_collections) = lake.failed(wanted).await?;
+            objects.parts = lake.written_parts(wanted).await?;
+        }
+        if !sessions.is_empty() {
+            objects.days = self.lake.written_days(SESSIONS.name).await?;
+        }
+        Ok(objects)
+    }
+
+    /// Of the ended sessions those that are to be exported.
+    fn find(
+        &self,
+        sessions: &[(SessionRef, ListedSession)],
+        objects: &Objects,
         now: DateTime<Utc>,
         report: &mut Report,
-    ) -> Result<Findings, Error> {
-        report.sessions = sessions.len();
-        let ignored_before = self.ignored_before(now);
-        let mut ended = Vec::new();
-        for (name, session) in sessions {
-            match session.end_time {
-                None => report.live += 1,
-                Some(end) if ignored_before.is_some_and(|instant| end < instant) => {}
-                Some(end_time) => ended.push(Finding {
-                    end_time,
-                    start_time: session.start_time,
-                    name,
-                    rewrite: false,
-                }),
-            }
-        }
-        ended.sort_by(|a, b| b.cmp(a));
-        let stems: HashSet<_> = ended.iter().map(|it| it.name.file_stem()).collect();
-        let wanted = |stem: &str| stems.contains(stem);
-        if ended.is_empty() {
-            return Ok(Findings::default());
-        }
-        // By name, from the day before the first start on, since a list and GetStageSession may tell of different days. If one
-        // has no start, from the first day of all.
-        let first = ended.iter().map(|it| it.start_time).min().flatten();
-        let first = first.and_then(|start| start.date_naive().checked_sub_days(Days::new(1)));
-        let written = self.lake.written(PARTICIPANTS.name, first, wanted).await?;
-        let (failed, _) = self.lake.failed(wanted).await?;
-
+    ) -> Findings {
         let mut found = Findings::default();
-        for mut it in ended {
-            let stem = it.name.file_stem();
-            let written = written.get(&stem).copied();
+        for (name, session) in sessions {
+            let Some(end_time) = session.end_time else {
+                report.live += 1;
+                continue;
+            };
+            let stem = name.file_stem();
+            let written = objects.participants.get(&stem).copied();
             let too_old = |written| self.rewrite_before.is_some_and(|instant| written < instant);
-            it.rewrite = written.is_some_and(too_old);
-            let (list, count) = match due(it.end_time, written, None, now, self.confirm_after) {
+            let rewrite = written.is_some_and(too_old);
+            let (list, count) = match due(end_time, written, None, now, self.confirm_after) {
                 Some(Outcome::Exported) => (&mut found.missing, &mut report.missing),
                 Some(_) => (&mut found.due, &mut report.due),
-                None if it.rewrite => (&mut found.rewrites, &mut report.due),
+                None if rewrite => (&mut found.rewrites, &mut report.due),
                 None => continue,
             };
             *count += 1;
-            // An object that is newer than the marker is the success that followed. A marker that is older than the end is of
-            // a failure while the session was live.
-            let counts = |failed: DateTime<Utc>| {
-                failed > now - LEAVE_OUT_FAILED
-                    && failed > it.end_time
-                    && written.is_none_or(|written| written < failed)
-            };
-            if failed.get(&stem).copied().is_some_and(counts) {
+            let failed = objects.failed_exports.get(&stem);
+            if counts(failed, end_time, written, now) {
                 report.failing += 1;
             } else {
-                list.push(it);
+                list.push(Finding {
+                    end_time,
+                    start_time: session.start_time,
+                    name: name.clone(),
+                    rewrite,
+                });
             }
         }
-        Ok(found)
+        found
+    }
+
+    /// Of the sessions whose list of participants is final those that are to be collected.
+    fn find_uncollected(
+        &self,
+        sessions: &[(SessionRef, ListedSession)],
+        objects: &Objects,
+        now: DateTime<Utc>,
+        report: &mut Attendance,
+    ) -> Findings {
+        let mut found = Findings::default();
+        if self.scope == Scope::Nobody {
+            return found;
+        }
+        for (name, session) in sessions {
+            let Some(end_time) = session.end_time else {
+                continue;
+            };
+            let stem = name.file_stem();
+            let listed = objects.participants.get(&stem);
+            if listed.is_none_or(|&listed| listed < final_from(end_time, self.confirm_after)) {
+                continue;
+            }
+            let written = objects.attendance.get(&stem).copied();
+            let too_old = |written| {
+                self.recollect_before
+                    .is_some_and(|instant| written < instant)
+            };
+            let rewrite = written.is_some_and(too_old);
+            if written.is_some() && !rewrite {
+                continue;
+            }
+            report.missing += 1;
+            let part = objects.parts.get(&stem);
+            let failed = objects.failed_collections.get(&stem);
+            if counts(failed, end_time, written, now) {
+                report.failing += 1;
+            } else if part.is_some_and(|&part| part > now - COLLECTING) {
+                report.collecting += 1;
+            } else {
+                let list = if rewrite {
+                    &mut found.rewrites
+                } else {
+                    &mut found.missing
+                };
+                list.push(Finding {
+                    end_time,
+                    start_time: session.start_time,
+                    name: name.clone(),
+                    rewrite,
+                });
+            }
+        }
+        found
     }
 
     /// Tops the queue of work up.
@@ -339,24 +452,63 @@ impl Sweeper {
         deadline: &Deadline,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let depth = self.work.depth();
+        let room = self.room(&self.work, deadline).await?;
+        let messages = found.portion(room).map(|it| self.message(it).into());
+        report.enqueued = self.send(&self.work, messages.collect(), deadline).await?;
+        report.left -= report.enqueued;
+        Ok(())
+    }
+
+    /// Tops the queue of collections up, the newest first. That what waits is sent again is harmless.
+    async fn enqueue_collections(
+        &self,
+        found: &Findings,
+        now: DateTime<Utc>,
+        deadline: &Deadline,
+        report: &mut Attendance,
+    ) -> Result<(), Error> {
+        if found.count() == 0 {
+            return Ok(());
+        }
+        let room = self.room(&self.collections, deadline).await?;
+        let messages = found.missing.iter().chain(&found.rewrites).take(room);
+        let messages = messages.map(|it| {
+            let request = collect::Request {
+                session: it.name.clone(),
+                start_time: it.start_time,
+                rewrite_before: self.recollect_before.filter(|_| it.rewrite),
+            };
+            request.message(now)
+        });
+        let sent = self.send(&self.collections, messages.collect(), deadline);
+        report.enqueued = sent.await?;
+        report.left -= report.enqueued;
+        Ok(())
+    }
+
+    /// How many messages a queue is to be topped up by.
+    async fn room(&self, queue: &Queue, deadline: &Deadline) -> Result<usize, Error> {
         let depth = deadline
-            .within_put_time("GetQueueAttributes", "the sweep", depth)
+            .within_put_time("GetQueueAttributes", "the sweep", queue.depth())
             .await?;
-        let room = self
+        Ok(self
             .queue_at_most
             .saturating_sub(depth)
-            .max(ENQUEUE_AT_LEAST);
-        let bodies: Vec<_> = found
-            .portion(room)
-            .map(|it| self.message(it).into())
-            .collect();
-        report.enqueued = bodies.len();
-        report.left -= bodies.len();
-        let sent = async { self.work.send(bodies).await.map_err(|unsent| unsent.error) };
+            .max(ENQUEUE_AT_LEAST))
+    }
+
+    async fn send(
+        &self,
+        queue: &Queue,
+        messages: Vec<Outgoing>,
+        deadline: &Deadline,
+    ) -> Result<usize, Error> {
+        let count = messages.len();
+        let sent = async { queue.send(messages).await.map_err(|unsent| unsent.error) };
         deadline
             .within_put_time("SendMessageBatch", "the sweep", sent)
-            .await
+            .await?;
+        Ok(count)
     }
 
     /// A session as a message of work.
@@ -383,36 +535,19 @@ impl Sweeper {
     }
 }
 
-impl Findings {
-    fn count(&self) -> usize {
-        self.missing.len() + self.due.len() + self.rewrites.len()
-    }
-
-    /// What there is room for: three quarters for the missing, one quarter for those due, and what one side does not need the
-    /// other gets. Rewrites get what is left. So neither a backfill nor steady overload starves anybody.
-    fn portion(&self, room: usize) -> impl Iterator<Item = &Finding> {
-        let Self {
-            missing,
-            due,
-            rewrites,
-        } = self;
-        let for_due = (room / 4)
-            .max(room.saturating_sub(missing.len()))
-            .min(due.len());
-        let for_missing = (room - for_due).min(missing.len());
-        let for_rewrites = room - for_due - for_missing;
-        ends(missing, for_missing)
-            .chain(ends(due, for_due))
-            .chain(ends(rewrites, for_rewrites))
-    }
-}
-
-/// Half from the newest end, half from the oldest, so that neither a new session waits behind the history nor the history
-/// for ever behind new ones.
-fn ends<T>(found: &[T], room: usize) -> impl Iterator<Item = &T> {
-    let room = room.min(found.len());
-    let (newest, oldest) = (room - room / 2, found.len() - room / 2);
-    found[..newest].iter().chain(&found[oldest..])
+/// Whether a failure keeps a session out of the queue. An object that is newer than the marker is the success that followed. A marker
+/// that is older than the end is of a failure while the session was live.
+fn counts(
+    failed: Option<&DateTime<Utc>>,
+    end_time: DateTime<Utc>,
+    written: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> bool {
+    failed.is_some_and(|&failed| {
+        failed > now - LEAVE_OUT_FAILED
+            && failed > end_time
+            && written.is_none_or(|written| written < failed)
+    })
 }
 
 /// A place below `places`, another one each second.
@@ -455,100 +590,7 @@ fn named(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-
-    fn finding(minute: i64) -> Finding {
-        let stage_arn = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
-        Finding {
-            end_time: DateTime::from_timestamp(minute * 60, 0).unwrap(),
-            start_time: None,
-            name: SessionRef {
-                stage_arn: stage_arn.parse().unwrap(),
-                session_id: format!("st-{minute:013}").parse().unwrap(),
-            },
-            rewrite: false,
-        }
-    }
-
-    /// Findings that ended at these minutes, the newest first.
-    fn findings(minutes: impl DoubleEndedIterator<Item = i64>) -> Vec<Finding> {
-        minutes.rev().map(finding).collect()
-    }
-
-    fn minutes(portion: impl Iterator<Item = impl std::borrow::Borrow<Finding>>) -> Vec<i64> {
-        portion
-            .map(|it| it.borrow().end_time.timestamp() / 60)
-            .collect()
-    }
-
-    #[test]
-    fn a_portion_is_three_quarters_missing_one_quarter_due_each_from_both_ends() {
-        let found = Findings {
-            missing: findings(0..100),
-            due: findings(100..200),
-            rewrites: findings(200..300),
-        };
-        let portion = minutes(found.portion(8));
-        assert_eq!(portion, [99, 98, 97, 2, 1, 0, 199, 100]);
-    }
-
-    #[test]
-    fn what_one_side_does_not_need_the_other_gets_and_rewrites_what_is_left() {
-        let count = |missing, due: i64, rewrites: i64, room| {
-            let found = Findings {
-                missing: findings(0..missing),
-                due: findings(100..100 + due),
-                rewrites: findings(200..200 + rewrites),
-            };
-            let portion = minutes(found.portion(room));
-            [0, 1, 2].map(|hundred| {
-                portion
-                    .iter()
-                    .filter(|&&minute| minute / 100 == hundred)
-                    .count()
-            })
-        };
-        assert_eq!(count(2, 90, 90, 20), [2, 18, 0]);
-        assert_eq!(count(90, 2, 90, 20), [18, 2, 0]);
-        assert_eq!(count(2, 3, 90, 20), [2, 3, 15]);
-        assert_eq!(count(2, 3, 4, 20), [2, 3, 4]);
-        assert_eq!(count(90, 90, 90, 20), [15, 5, 0]);
-        assert_eq!(count(0, 0, 0, 20), [0, 0, 0]);
-    }
-
-    /// 155 sessions end between two ticks, no hint tells of any, and each wants a second look four ticks later: more work than
-    /// portions of 300 hold.
-    #[test]
-    fn under_steady_overload_no_missing_session_waits_longer_than_three_ticks() {
-        let (ticks, a_tick) = (48 * 4, 155);
-        let mut found = Findings::default();
-        let mut exported: BTreeMap<i64, Vec<Finding>> = BTreeMap::new();
-        for tick in 1..=ticks {
-            let ended = (0..a_tick).map(|number| finding(tick * 1000 + number));
-            found.missing.extend(ended);
-            found
-                .due
-                .extend(exported.remove(&(tick - 4)).unwrap_or_default());
-            for list in [&mut found.missing, &mut found.due] {
-                list.sort_by(|a, b| b.cmp(a));
-            }
-            let oldest = minutes(found.missing.iter()).into_iter().min().unwrap() / 1000;
-            assert!(
-                tick - oldest < 3,
-                "at tick {tick} one of tick {oldest} is missing"
-            );
-            let done: HashSet<_> = found.portion(300).cloned().map(|it| it.name).collect();
-            let (now_exported, missing) = std::mem::take(&mut found.missing)
-                .into_iter()
-                .partition(|it| done.contains(&it.name));
-            exported.insert(tick, now_exported);
-            found.missing = missing;
-            found.due.retain(|it| !done.contains(&it.name));
-        }
-        assert!(!found.due.is_empty(), "it was an overload");
-    }
 
     #[test]
     fn ticks_begin_at_stages_all_over_the_list() {

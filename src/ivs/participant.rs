@@ -32,8 +32,8 @@ impl Ivs {
         name: &SessionRef,
         participant_id: &str,
     ) -> Result<Option<Details>, Error> {
-        self.retry_budget.begin(GET_PARTICIPANT);
-        let request = self.client.get_participant();
+        self.budget_beside.begin();
+        let request = self.beside.get_participant();
         let answer = request
             .stage_arn(name.stage_arn.as_str())
             .session_id(name.session_id.as_str())
@@ -79,7 +79,7 @@ impl Ivs {
             resource,
             |event: &Event| Some(hash(event)),
             move |token| async move {
-                self.retry_budget.begin(LIST_PARTICIPANT_EVENTS);
+                self.retry_budget.begin();
                 let resource = || format!("participant {participant_id} of {name}");
                 let request = self
                     .client

@@ -172,8 +172,7 @@ impl HttpConnector for LimitedHttpConnector {
     }
 }
 
-/// The operation that a request calls, by its address.
-pub(super) fn operation(uri: &str) -> &str {
+fn operation(uri: &str) -> &str {
     uri.rsplit('/').next().unwrap_or_default()
 }
 

@@ -3,7 +3,6 @@
 //! The customer's application shares the quota, so throttling can last. The SDK's three attempts are too few: a throttle alone
 //! must not fail a session. The deadline of the invocation ends a call earlier (`deadline`).
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,31 +12,37 @@ use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryA
 use aws_smithy_runtime_api::http::StatusCode;
 use tokio::time::Instant;
 
-use super::rate_limiter::operation;
-
 /// How long a call is retried before it fails.
 pub const RETRY_BUDGET: Duration = Duration::from_mins(1);
 
-/// Ends the SDK's retries of a call after [`RETRY_BUDGET`], and also retries errors that the SDK treats as final. Calls of one
-/// operation come one at a time.
-#[derive(Clone, Debug, Default)]
+/// Ends the SDK's retries of a call after [`RETRY_BUDGET`], and also retries errors that the SDK treats as final. Calls come one at
+/// a time.
+#[derive(Clone, Debug)]
 pub struct RetryBudget {
-    began: Arc<Mutex<HashMap<String, Instant>>>,
+    began: Arc<Mutex<Instant>>,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self {
+            began: Arc::new(Mutex::new(Instant::now())),
+        }
+    }
 }
 
 impl RetryBudget {
-    /// Begins a new budget, before a call of this operation.
-    pub fn begin(&self, operation: &str) {
-        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        began.insert(operation.to_owned(), Instant::now());
+    /// Begins a new budget, before a call.
+    pub fn begin(&self) {
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// How long the call of this operation has been tried.
+    /// How long the call has been tried.
     #[must_use]
-    pub fn waited(&self, operation: &str) -> Duration {
-        let began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        let began = began.get(operation);
-        began.map_or(Duration::ZERO, Instant::elapsed)
+    pub fn waited(&self) -> Duration {
+        self.began
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
     }
 }
 
@@ -49,10 +54,7 @@ impl ClassifyRetry for RetryBudget {
         let status = context.response().map(HttpResponse::status);
         let answered = status.is_some_and(StatusCode::is_success);
         let broken = status.is_some_and(StatusCode::is_server_error);
-        let operation = context
-            .request()
-            .map_or("", |request| operation(request.uri()));
-        if self.waited(operation) >= RETRY_BUDGET {
+        if self.waited() >= RETRY_BUDGET {
             RetryAction::RetryForbidden
         } else if failed && (answered || broken) {
             // The SDK does not retry an answer that it cannot parse, and retries only four of the 5xx.

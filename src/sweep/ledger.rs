@@ -1,0 +1,149 @@
+//! The table `sessions`: what sweeps know of every session, so that live, empty and missing ones can be asked for in SQL, too.
+//!
+//! A day has one object. It is read where something can have changed, merged, and put only where something has. When an
+//! object was put is told by the listing; of when it tells is not. So objects are put within a minute after S3 was listed,
+//! and what happened later than a minute before an object counts as news.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::{Objects, draw};
+use crate::error::Error;
+use crate::ivs::{ListedSession, Stage};
+use crate::lake::{Lake, Put};
+use crate::session::SessionRef;
+use crate::store::{MOST_PUTS, Memory, Store, after_a_race};
+use crate::table::sessions::{SESSIONS, Session};
+
+/// How long after S3 was listed days are put. The next tick puts the others.
+pub(super) const PUT_FOR: Duration = Duration::from_mins(1);
+const PUT_FOR_DELTA: TimeDelta = TimeDelta::minutes(1);
+/// Sessions of so many days change all the time: they are read at each tick.
+const LATE_DAYS: Days = Days::new(7);
+
+/// What writing sessions down needs.
+#[derive(Debug)]
+pub(super) struct Ledger<'a> {
+    pub(super) lake: &'a Lake,
+    pub(super) memory: Memory,
+    pub(super) stages: &'a HashMap<String, Stage>,
+    /// Whether all sessions of all stages were listed.
+    pub(super) is_whole: bool,
+    pub(super) until: Instant,
+}
+
+impl Ledger<'_> {
+    /// Writes down what a sweep saw, the newest day first.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub(super) async fn write(
+        &self,
+        sessions: &[(SessionRef, ListedSession)],
+        objects: &Objects,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let mut days: BTreeMap<NaiveDate, Vec<Session>> = BTreeMap::new();
+        for (name, session) in sessions {
+            if let Some(start) = session.start_time {
+                let row = self.row(name, session, objects);
+                days.entry(start.date_naive()).or_default().push(row);
+            }
+        }
+        let late_from = now.date_naive().checked_sub_days(LATE_DAYS);
+        let (changed, mut others): (Vec<_>, Vec<_>) =
+            days.into_iter().rev().partition(|(day, rows)| {
+                let written = objects.days.get(day);
+                late_from.is_none_or(|from| *day >= from)
+                    || written.is_none_or(|&written| has_news(rows, written))
+            });
+        // A stage that was not reached for a while brings sessions of other days without any news. So some more days
+        // are read: all, if this sweep is not whole itself.
+        if !others.is_empty() {
+            let first = draw(now, others.len());
+            others.rotate_left(first);
+        }
+        let more = if self.is_whole { 1 } else { others.len() };
+        for (day, rows) in changed.into_iter().chain(others.into_iter().take(more)) {
+            if Instant::now() >= self.until {
+                return Ok(());
+            }
+            let is_there = objects.days.contains_key(&day);
+            self.put(day, rows, is_there).await?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, name: &SessionRef, session: &ListedSession, objects: &Objects) -> Session {
+        let stem = name.file_stem();
+        let stage = self.stages.get(name.stage_arn.as_str());
+        let failed = [&objects.failed_exports, &objects.failed_collections];
+        let failed = failed.into_iter().filter_map(|times| times.get(&stem));
+        Session {
+            stage_arn: Some(name.stage_arn.to_string()),
+            // Of a stage without a name IVS sends an empty one, or none.
+            stage_name: stage.map(|stage| stage.name.clone().unwrap_or_default()),
+            stage_tags: stage.map(|stage| stage.tags.clone().unwrap_or_default()),
+            session_id: Some(name.session_id.to_string()),
+            session_start_time: session.start_time,
+            session_end_time: session.end_time,
+            participants_written_time: objects.participants.get(&stem).copied(),
+            attendance_written_time: objects.attendance.get(&stem).copied(),
+            failed_time: failed.max().copied(),
+        }
+    }
+
+    async fn put(
+        &self,
+        day: NaiveDate,
+        fresh: Vec<Session>,
+        mut is_there: bool,
+    ) -> Result<(), Error> {
+        let (lake, memory) = (self.lake, self.memory);
+        let store = Store { lake, memory };
+        let key = lake.key_of_day(SESSIONS.name, day);
+        let resource = format!("the sessions of {day}");
+        for put in 0..MOST_PUTS {
+            let object = if is_there {
+                lake.read(&key).await?
+            } else {
+                None
+            };
+            let mut stored = Vec::new();
+            if let Some(object) = &object {
+                let each = |rows: Vec<Session>| stored.extend(rows);
+                let memory = (SESSIONS.weight(&fresh), size_of::<Session>());
+                store.decode(&SESSIONS, &resource, &key, object, memory, each)?;
+            }
+            // What is told later comes later.
+            let rows = (SESSIONS.merge)([stored.as_slice(), &fresh].concat());
+            if object.is_some() && rows == stored {
+                return Ok(());
+            }
+            let file = store.file(&SESSIONS, &(), &key, &rows, &[])?;
+            let etag = object.map(|object| object.etag);
+            if let Put::Written(_) = lake.put(&key, file, etag.as_deref()).await? {
+                return Ok(());
+            }
+            is_there = true;
+            after_a_race(put).await;
+        }
+        Err(store.lost_every_race(&key))
+    }
+}
+
+/// Whether something happened that an object put at `written` may not tell.
+fn has_news(rows: &[Session], written: DateTime<Utc>) -> bool {
+    let times = rows.iter().flat_map(|row| {
+        [
+            row.session_end_time,
+            row.participants_written_time,
+            row.attendance_written_time,
+            row.failed_time,
+        ]
+    });
+    times.flatten().any(|time| time >= written - PUT_FOR_DELTA)
+}
