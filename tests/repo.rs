@@ -13,10 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use ivs_attendance::batch::MOST_RECEIVES;
-use ivs_attendance::config::{Config, ConfigError};
-use ivs_attendance::event::{self, Payload, Work};
+use ivs_attendance::config::{Config, ConfigError, Scope};
+use ivs_attendance::event::{self, Arrival, Payload, Work};
 use ivs_attendance::sweep::Sweep;
+use ivs_attendance::table::Table;
+use ivs_attendance::table::attendance::ATTENDANCE;
+use ivs_attendance::table::participant_events::PARTICIPANT_EVENTS;
 use ivs_attendance::table::participants::PARTICIPANTS;
+use ivs_attendance::table::sessions::SESSIONS;
 use serde_json::{Value, json};
 
 fn template() -> Value {
@@ -69,7 +73,9 @@ fn modules() -> Vec<String> {
         let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.map(|name| format!("{folder}{name}")).collect()
     };
-    let inner = ["ivs/", "table/"].into_iter().flat_map(files);
+    let inner = ["collect/", "ivs/", "presence/", "table/"]
+        .into_iter()
+        .flat_map(files);
     let all = files("").into_iter().chain(inner);
     all.filter(|name| {
         let stem = name.strip_suffix(".rs");
@@ -78,48 +84,86 @@ fn modules() -> Vec<String> {
     .collect()
 }
 
+/// A table of the code: its name, its resource in the template, and the name, type and meaning of each column.
+struct CodesTable {
+    name: &'static str,
+    resource: &'static str,
+    columns: Vec<[&'static str; 3]>,
+}
+
+fn tables() -> [CodesTable; 4] {
+    fn of<R, C>(table: &Table<R, C>, resource: &'static str) -> CodesTable {
+        let columns = table.columns.iter();
+        let columns = columns.map(|it| [it.name, it.athena_type(), it.comment]);
+        CodesTable {
+            name: table.name,
+            resource,
+            columns: columns.collect(),
+        }
+    }
+    [
+        of(&PARTICIPANTS, "ParticipantsTable"),
+        of(&PARTICIPANT_EVENTS, "ParticipantEventsTable"),
+        of(&ATTENDANCE, "AttendanceTable"),
+        of(&SESSIONS, "SessionsTable"),
+    ]
+}
+
+/// A text as a scalar of YAML, in quotes where it needs them.
+fn scalar(text: &str) -> String {
+    if text.contains(": ") || text.contains(" #") {
+        format!("'{}'", text.replace('\'', "''"))
+    } else {
+        text.to_owned()
+    }
+}
+
 #[test]
-fn the_glue_table_has_the_codes_columns() {
+fn the_glue_tables_have_the_codes_columns() {
     let template = template();
-    let table = &properties(&template, "ParticipantsTable")["TableInput"];
-    assert_eq!(table["Name"], PARTICIPANTS.name);
-    let column = |column: &ivs_attendance::table::Column<_>| json!({ "Name": column.name, "Type": column.athena_type(), "Comment": column.comment });
-    let expected: Vec<_> = PARTICIPANTS.columns.iter().map(column).collect();
-    let block: String = PARTICIPANTS
-        .columns
-        .iter()
-        .map(|column| {
-            format!(
-                "            - Name: {}\n              Type: {}\n              Comment: {}\n",
-                column.name,
-                column.athena_type(),
-                column.comment
-            )
-        })
-        .collect();
-    assert_eq!(
-        table["StorageDescriptor"]["Columns"],
-        json!(expected),
-        "paste into template.yaml:\n{block}"
-    );
+    for table in tables() {
+        let CodesTable {
+            name,
+            resource,
+            columns,
+        } = table;
+        let glue = &properties(&template, resource)["TableInput"];
+        assert_eq!(glue["Name"], name);
+        let expected = columns.iter().map(|[name, kind, comment]| {
+            // Glue takes no longer one.
+            assert!(comment.len() <= 255, "the meaning of {name} is too long");
+            json!({ "Name": name, "Type": kind, "Comment": comment })
+        });
+        let expected = Value::Array(expected.collect());
+        let block: String = columns
+            .iter()
+            .map(|[name, kind, comment]| {
+                format!(
+                    "            - Name: {name}\n              Type: {kind}\n              Comment: {}\n",
+                    scalar(comment)
+                )
+            })
+            .collect();
+        assert!(
+            glue["StorageDescriptor"]["Columns"] == expected,
+            "paste into template.yaml, {resource}:\n{block}"
+        );
+    }
 }
 
 #[test]
 fn the_page_of_data_explains_the_codes_columns() {
     let page = page("docs/data.md");
-    let table: String = PARTICIPANTS
-        .columns
-        .iter()
-        .map(|column| {
-            format!(
-                "| `{}` | {} | {} |\n",
-                column.name,
-                column.athena_type(),
-                column.comment
-            )
-        })
-        .collect();
-    assert!(page.contains(&table), "paste into docs/data.md:\n{table}");
+    for CodesTable { name, columns, .. } in tables() {
+        let rows = columns
+            .iter()
+            .map(|[name, kind, comment]| format!("| `{name}` | {kind} | {comment} |\n"));
+        let rows: String = rows.collect();
+        assert!(
+            page.contains(&rows),
+            "paste into docs/data.md, {name}:\n{rows}"
+        );
+    }
 }
 
 /// The code's settings by these variables, and those without which it does not start, at noon on 24 November 2026.
@@ -192,6 +236,20 @@ fn the_templates_defaults_are_the_codes() {
         (default("RetentionDays"), config.retention),
         (json!("0"), None)
     );
+    assert_eq!(
+        (default("Collect"), config.collect),
+        (json!("everyone"), Scope::Everyone)
+    );
+    assert_eq!(
+        (default("CollectDetails"), config.collect_details),
+        (json!("true"), true)
+    );
+    assert_eq!(default("CollectCallsPerSecond"), json!("2"));
+    assert!((config.collect_calls_per_second - 2.0).abs() < f64::EPSILON);
+    assert_eq!(
+        (default("RecollectBefore"), config.recollect_before),
+        (json!(""), None)
+    );
 }
 
 /// What the code makes of one variable, the others being as they must.
@@ -218,7 +276,7 @@ fn taken(values: &[(&str, String)]) -> Vec<bool> {
 }
 
 /// The parameters that become variables, with values that the template takes, and values that it must refuse.
-const EDGES: [(&str, &str, &[&str], &[&str]); 8] = [
+const EDGES: [(&str, &str, &[&str], &[&str]); 12] = [
     (
         "Prefix",
         "PREFIX",
@@ -277,6 +335,43 @@ const EDGES: [(&str, &str, &[&str], &[&str]); 8] = [
     (
         "RewriteBefore",
         "REWRITE_BEFORE",
+        &[
+            "",
+            "2026-11-24T12:00:00Z",
+            "2026-11-24T13:00:00+01:00",
+            "2024-02-29T23:59:59Z",
+        ],
+        &[
+            "2026-11-24T12:00:01Z",
+            "2026-11-24T12:00:00-01:00",
+            "2026-02-30T00:00:00Z",
+            "2026-11-23T24:00:00Z",
+            "2026-11-23",
+        ],
+    ),
+    (
+        "Collect",
+        "COLLECT",
+        &["everyone", "publishers", "nobody"],
+        &["", "Everyone", "none", "everyone "],
+    ),
+    (
+        "CollectDetails",
+        "COLLECT_DETAILS",
+        &["true", "false"],
+        &["", "True", "yes", "1"],
+    ),
+    (
+        "CollectCallsPerSecond",
+        "COLLECT_CALLS_PER_SECOND",
+        &[
+            "0.5", "0.75", "1", "1.99", "2", "2.0", "2.49", "2.5", "2.50",
+        ],
+        &["0", "0.49", "2.51", "3", "1e0", "NaN", "-1", "2.", " 2", ""],
+    ),
+    (
+        "RecollectBefore",
+        "RECOLLECT_BEFORE",
         &[
             "",
             "2026-11-24T12:00:00Z",
@@ -485,7 +580,7 @@ fn the_rule_asks_for_hints_and_for_nothing_that_the_code_refuses() {
             serde_json::from_str(&std::fs::read_to_string(format!("events/{name}.json")).unwrap())
                 .unwrap();
         assert_eq!(matches(pattern, &event), wanted, "{name}");
-        let accepted = event::parse(event, "us-west-2", chrono::DateTime::UNIX_EPOCH);
+        let accepted = event::parse(event, ARRIVAL);
         assert_eq!(
             matches!(accepted, Ok(Payload::One(Work::Session(_)))),
             wanted,
@@ -493,6 +588,12 @@ fn the_rule_asks_for_hints_and_for_nothing_that_the_code_refuses() {
         );
     }
 }
+
+const ARRIVAL: Arrival<'static> = Arrival {
+    region: "us-west-2",
+    collect_queue: "collect.fifo",
+    now: chrono::DateTime::UNIX_EPOCH,
+};
 
 /// EventBridge's matching of exact values, which is all that the rule uses.
 fn matches(pattern: &Value, event: &Value) -> bool {
@@ -518,7 +619,13 @@ fn the_queues_numbers_fit_the_functions() {
     assert!(number(&queue["VisibilityTimeout"]) > number(&function["Timeout"]) + window);
     let receives = number(&queue["RedrivePolicy"]["maxReceiveCount"]);
     assert_eq!((receives, MOST_RECEIVES), (5, 5));
-    for resource in ["WorkQueue", "WorkDeadLetterQueue", "RuleDeadLetterQueue"] {
+    for resource in [
+        "WorkQueue",
+        "WorkDeadLetterQueue",
+        "CollectQueue",
+        "CollectDeadLetterQueue",
+        "RuleDeadLetterQueue",
+    ] {
         assert_eq!(
             number(&properties(&template, resource)["MessageRetentionPeriod"]),
             14 * 24 * 3600
@@ -546,9 +653,46 @@ fn the_queues_numbers_fit_the_functions() {
     assert_eq!(template["Parameters"]["HintDelaySeconds"]["Default"], "300");
 }
 
+#[test]
+fn collections_come_one_by_one_and_two_at_a_time() {
+    let template = template();
+    let (queue, dead) = (
+        properties(&template, "CollectQueue"),
+        properties(&template, "CollectDeadLetterQueue"),
+    );
+    let number = |value: &Value| value.as_u64().unwrap();
+    assert_eq!(
+        (&queue["FifoQueue"], &dead["FifoQueue"]),
+        (&json!(true), &json!(true))
+    );
+    // By their content two messages that continue a collection would be one.
+    assert!(queue.get("ContentBasedDeduplication").is_none());
+    let name = queue["QueueName"]["Fn::Sub"].as_str().unwrap();
+    let source = dead["RedriveAllowPolicy"]["sourceQueueArns"][0]["Fn::Sub"].as_str();
+    assert!(source.unwrap().ends_with(&format!(":{name}")));
+    assert!(name.strip_suffix(".fifo").is_some(), "{name}");
+    let function = properties(&template, "Function");
+    assert!(number(&queue["VisibilityTimeout"]) > number(&function["Timeout"]));
+    let receives = number(&queue["RedrivePolicy"]["maxReceiveCount"]);
+    assert_eq!((receives, MOST_RECEIVES), (5, 5));
+
+    let mapping = &function["Events"]["Collections"]["Properties"];
+    assert_eq!(mapping["BatchSize"], 1);
+    assert_eq!(
+        mapping["FunctionResponseTypes"],
+        json!(["ReportBatchItemFailures"])
+    );
+    // Together within the account's 5 calls a second, at the most that the parameter takes.
+    assert_eq!(number(&mapping["ScalingConfig"]["MaximumConcurrency"]), 2);
+    let most = ["2.5", "2.51"].map(|most| ("CollectCallsPerSecond", most.to_owned()));
+    assert_eq!(taken(&most), [true, false]);
+}
+
 /// What each operation that the code calls needs. A HEAD is allowed by GetObject, and answers 404 instead of 403 only
 /// with ListBucket; a PUT with If-Match needs GetObject.
-const ACTIONS: [(&str, &[&str]); 10] = [
+const ACTIONS: [(&str, &[&str]); 12] = [
+    ("get_participant", &["ivs:GetParticipant"]),
+    ("list_participant_events", &["ivs:ListParticipantEvents"]),
     ("list_stages", &["ivs:ListStages"]),
     ("list_stage_sessions", &["ivs:ListStageSessions"]),
     ("list_objects_v2", &["s3:ListBucket"]),
@@ -679,7 +823,7 @@ const WILDCARDS: [(&str, &str); 2] = [
     ),
     (
         "ObjectsReadWrite",
-        "the keys below the lake's two prefixes are those of sessions",
+        "the keys below the lake's prefixes are those of sessions and days",
     ),
 ];
 
@@ -816,7 +960,7 @@ fn the_command_for_a_new_key_fills_in_the_policy() {
 }
 
 #[test]
-fn the_role_and_the_table_mean_the_keys_that_the_code_writes() {
+fn the_role_and_the_tables_mean_the_keys_that_the_code_writes() {
     let template = template();
     let policy = &properties(&template, "FunctionRole")["Policies"][0]["PolicyDocument"];
     let statements = policy["Statement"].as_array().unwrap();
@@ -829,49 +973,73 @@ fn the_role_and_the_table_mean_the_keys_that_the_code_writes() {
         .map(|resource| resource["Fn::Sub"][0].as_str().unwrap())
         .collect();
     let bucket = "arn:${AWS::Partition}:s3:::${LakeBucket}/${Prefix}";
-    assert_eq!(
-        arns,
-        [
-            format!("{bucket}participants/*"),
-            format!("{bucket}failed/*")
-        ]
-    );
+    let names = tables().map(|table| table.name);
+    let folders = names.into_iter().chain(["parts", "failed"]);
+    let expected: Vec<_> = folders
+        .map(|folder| format!("{bucket}{folder}/*"))
+        .collect();
+    assert_eq!(arns, expected);
 
-    let table = &properties(&template, "ParticipantsTable")["TableInput"];
-    let location = &table["Parameters"]["storage.location.template"]["Fn::Sub"][0];
-    assert_eq!(
-        location,
-        "s3://${LakeBucket}/${Prefix}participants/dt=${!dt}/"
-    );
-    assert_eq!(table["Parameters"]["projection.dt.format"], "yyyy-MM-dd");
+    for CodesTable { name, resource, .. } in tables() {
+        let table = &properties(&template, resource)["TableInput"];
+        let parameters = &table["Parameters"];
+        let folder = format!("s3://${{LakeBucket}}/${{Prefix}}{name}/");
+        assert_eq!(
+            parameters["storage.location.template"]["Fn::Sub"][0],
+            format!("{folder}dt=${{!dt}}/")
+        );
+        assert_eq!(table["StorageDescriptor"]["Location"]["Fn::Sub"][0], folder);
+        assert_eq!(parameters["projection.dt.format"], "yyyy-MM-dd");
+        assert_eq!(parameters["projection.enabled"], "true");
+    }
 }
 
 #[test]
 fn what_s3_expires_is_what_sweeps_leave_out() {
     let template = template();
     let rules = &properties(&template, "Bucket")["LifecycleConfiguration"]["Rules"];
-    let expiry = json!({
-        "Id": "ExpireParticipants",
-        "Status": "Enabled",
-        "Prefix": { "Fn::Sub": "${Prefix}participants/" },
-        "ExpirationInDays": { "Ref": "RetentionDays" },
-    });
-    let rule = json!({ "Fn::If": ["Expires", expiry, { "Ref": "AWS::NoValue" }] });
-    assert!(rules.as_array().unwrap().contains(&rule));
+    let rules = rules.as_array().unwrap();
+    // What sweeps know of sessions is of no person, and stays.
+    for (id, folder) in [
+        ("ExpireParticipants", "participants"),
+        ("ExpireParticipantEvents", "participant_events"),
+        ("ExpireAttendance", "attendance"),
+    ] {
+        let expiry = json!({
+            "Id": id,
+            "Status": "Enabled",
+            "Prefix": { "Fn::Sub": format!("${{Prefix}}{folder}/") },
+            "ExpirationInDays": { "Ref": "RetentionDays" },
+        });
+        let rule = json!({ "Fn::If": ["Expires", expiry, { "Ref": "AWS::NoValue" }] });
+        assert!(rules.contains(&rule), "{id}");
+    }
+    let by_retention = rules.iter().filter(|rule| rule["Fn::If"][0] == "Expires");
+    assert_eq!(by_retention.count(), 3);
+    let parts = rules.iter().find(|rule| rule["Id"] == "ExpireParts");
+    let parts = parts.unwrap();
+    assert_eq!(parts["Prefix"], json!({ "Fn::Sub": "${Prefix}parts/" }));
+    assert_eq!(
+        (&parts["ExpirationInDays"], &parts["Status"]),
+        (&json!(7), &json!("Enabled"))
+    );
     let set = &properties(&template, "Function")["Environment"]["Variables"];
     assert_eq!(set["RETENTION_DAYS"], json!({ "Ref": "RetentionDays" }));
 }
 
 #[test]
-fn results_of_queries_lie_outside_the_table_and_expire_wherever_a_client_wants_them() {
+fn results_of_queries_lie_outside_the_tables_and_expire_wherever_a_client_wants_them() {
     let template = template();
     let group = &properties(&template, "WorkGroup")["WorkGroupConfiguration"];
     assert_eq!(group["EnforceWorkGroupConfiguration"], true);
     let results = &group["ResultConfiguration"]["OutputLocation"]["Fn::Sub"][0];
-    let table = &properties(&template, "ParticipantsTable")["TableInput"];
-    let rows = &table["StorageDescriptor"]["Location"]["Fn::Sub"][0];
-    let (results, rows) = (results.as_str().unwrap(), rows.as_str().unwrap());
-    assert!(!results.starts_with(rows) && !rows.starts_with(results));
+    let results = results.as_str().unwrap();
+    for CodesTable { resource, .. } in tables() {
+        let table = &properties(&template, resource)["TableInput"];
+        let rows = &table["StorageDescriptor"]["Location"]["Fn::Sub"][0];
+        let rows = rows.as_str().unwrap();
+        assert!(!results.starts_with(rows) && !rows.starts_with(results));
+    }
 
     let prefix = results.strip_prefix("s3://${LakeBucket}/").unwrap();
     let rules = &properties(&template, "Bucket")["LifecycleConfiguration"]["Rules"];
@@ -892,7 +1060,7 @@ fn the_schedule_asks_for_a_sweep_one_at_a_time() {
     let template = template();
     let target = &properties(&template, "SweepRule")["Targets"][0];
     let sweep: Value = serde_json::from_str(target["Input"].as_str().unwrap()).unwrap();
-    let work = event::parse(sweep, "us-west-2", chrono::DateTime::UNIX_EPOCH);
+    let work = event::parse(sweep, ARRIVAL);
     assert!(matches!(work, Ok(Payload::One(Work::Sweep(sweep))) if sweep == Sweep::default()));
 
     let queue = properties(&template, "SweepQueue");
@@ -917,7 +1085,7 @@ fn what_the_operators_commands_send_is_what_the_code_takes() {
     let work = |name: &str| {
         let file = std::fs::read_to_string(format!("events/{name}.json")).unwrap();
         let payload = serde_json::from_str(&file).unwrap();
-        match event::parse(payload, "us-west-2", chrono::DateTime::UNIX_EPOCH) {
+        match event::parse(payload, ARRIVAL) {
             Ok(Payload::One(work)) => work,
             other => panic!("events/{name}.json is {other:?}"),
         }

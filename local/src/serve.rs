@@ -8,7 +8,7 @@ use chrono::Utc;
 
 use crate::ivs::Ivs;
 use crate::ivs::quota::Quota;
-use crate::lambda::circle::WORK;
+use crate::lambda::circle::{COLLECT, WORK};
 use crate::lambda::variables;
 use crate::s3::S3;
 use crate::scene;
@@ -27,7 +27,9 @@ pub async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
     scene::set(&mut ivs.world(), Utc::now());
 
     let sqs = Sqs::start().await?;
-    let work = sqs.create(WORK, Template::scaled(1).queue("WorkQueue"));
+    let template = Template::scaled(1);
+    let work = sqs.create(WORK, template.queue("WorkQueue"));
+    let collect = sqs.create(COLLECT, template.queue("CollectQueue"));
 
     let mut settings: Vec<_> = variables(&ivs, &s3)
         .into_iter()
@@ -37,6 +39,7 @@ pub async fn serve(folder: &Path) -> Result<(), Box<dyn Error>> {
         ("AWS_REGION", REGION),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("QUEUE_URL", &work),
+        ("COLLECT_QUEUE_URL", &collect),
     ] {
         settings.push((name.to_owned(), value.to_owned()));
     }

@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 use crate::faults::{Fault, When};
 use crate::ivs::quota::Quota;
 use crate::ivs::world::{Session, timestamp};
-use crate::lambda::circle::{Circle, CircleSettings, DEAD, WORK};
+use crate::lambda::circle::{COLLECT, Circle, CircleSettings, DEAD, DEAD_COLLECTIONS, WORK};
 use crate::lambda::function::Died;
-use crate::lambda::mapping::Delivery;
+use crate::lambda::mapping::{Delivery, Mapping};
 use crate::scene::{hint, now, request};
 use crate::soak::faults::SqsFaults;
 use crate::soak::report::Report;
@@ -46,7 +46,7 @@ pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Res
     let mut random = Rng::with_seed(settings.seed);
     let script = Script::draw(&settings, now(), &mut random);
     let circle = CircleSettings {
-        processes: 4,
+        processes: 6,
         ..CircleSettings::at(settings.factor)
     };
     let circle = circle.with(&[
@@ -205,7 +205,7 @@ impl Soak {
                 let killed = circle.pool.kill(|busy| random.usize(0..busy));
                 self.kills += usize::from(killed);
             }
-            Action::Redrive => self.dead_letters += circle.sqs.redrive(DEAD, WORK),
+            Action::Redrive => self.dead_letters += redrive(circle),
             Action::IvsFails(operation, kind) => {
                 circle.ivs.world().fault(operation, When::Always, kind);
             }
@@ -317,7 +317,7 @@ impl Soak {
                 let yesterday = now() - TimeDelta::hours(25);
                 self.circle.s3.set_last_modified(key, yesterday.into());
             }
-            self.dead_letters += self.circle.sqs.redrive(DEAD, WORK);
+            self.dead_letters += redrive(&self.circle);
             self.tick();
             let left = PATIENCE.saturating_sub(stopped.elapsed());
             if let Err(error) = self.circle.until_quiet(left).await {
@@ -329,7 +329,8 @@ impl Soak {
                 let counts = ["missing", "due", "left", "failed"];
                 counts.iter().all(|&name| found[name] == 0)
             };
-            let dead = self.circle.sqs.depth(DEAD).all();
+            let dead = [DEAD, DEAD_COLLECTIONS].map(|name| self.circle.sqs.depth(name).all());
+            let dead: usize = dead.into_iter().sum();
             let done = matches!(&found, Ok(Ok(found)) if nothing(found)) && dead == 0;
             let all_due = last_due.is_none_or(|due| due <= now());
             if done && all_due {
@@ -367,7 +368,8 @@ impl Soak {
                 }
             }
         }
-        let deliveries = [circle.work.deliveries(), circle.sweeps.deliveries()].concat();
+        let mappings = [&circle.work, &circle.sweeps, &circle.collect];
+        let deliveries = mappings.map(Mapping::deliveries).concat();
         let again = |delivery: &Delivery| {
             let messages = delivery.messages.iter();
             messages.filter(|message| message.receives > 1).count()
@@ -448,6 +450,13 @@ impl Soak {
             ..report
         }
     }
+}
+
+/// Redrives both queues of dead letters, and returns their number.
+fn redrive(circle: &Circle) -> usize {
+    let queues = [(DEAD, WORK), (DEAD_COLLECTIONS, COLLECT)];
+    let moved = queues.map(|(from, to)| circle.sqs.redrive(from, to));
+    moved.into_iter().sum()
 }
 
 /// Sets states that are not final.

@@ -42,13 +42,14 @@ impl Template {
             let seconds = self.number(&path(property)).unwrap_or(default);
             self.scale(Duration::from_secs(seconds))
         };
-        let fifo = self.get(&path("FifoQueue")).and_then(Yaml::as_bool);
+        let yes = |property| self.get(&path(property)).and_then(Yaml::as_bool) == Some(true);
         QueueSettings {
             delay: seconds("DelaySeconds", 0),
             visibility_timeout: seconds("VisibilityTimeout", 30),
             retention: seconds("MessageRetentionPeriod", 4 * 24 * 3600),
             dead_letter: None,
-            fifo: fifo.unwrap_or(false),
+            fifo: yes("FifoQueue"),
+            content_based_deduplication: yes("ContentBasedDeduplication"),
             deduplication: self.scale(DEDUPLICATION),
             counts_lag: Duration::ZERO,
         }
@@ -145,12 +146,20 @@ mod tests {
         assert_eq!(template.receives("WorkQueue"), 5);
         let sweeps = template.queue("SweepQueue");
         assert!(sweeps.fifo && !work.fifo);
+        let collect = template.queue("CollectQueue");
+        assert!(collect.fifo && template.queue("CollectDeadLetterQueue").fifo);
+        assert!(sweeps.content_based_deduplication && !collect.content_based_deduplication);
         assert_eq!(sweeps.retention, Duration::from_secs(360));
         let mapping = template.mapping("Work");
         assert_eq!((mapping.batch_size, mapping.max_concurrency), (200, 2));
         assert_eq!(mapping.window, Duration::from_secs(6));
         assert!(mapping.reports_failures);
         assert_eq!(template.mapping("Sweeps").batch_size, 1);
+        let collections = template.mapping("Collections");
+        assert_eq!(
+            (collections.batch_size, collections.max_concurrency),
+            (1, 2)
+        );
         assert_eq!(template.timeout(), Duration::from_secs(90));
         assert_eq!(template.memory_megabytes(), 256);
     }

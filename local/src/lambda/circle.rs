@@ -1,5 +1,5 @@
 //! The deployed system on one machine: event → queue of work → function → lake, and tick → queue of sweeps → function →
-//! queue of work. Queues, mappings and the function's time-out have the settings of `template.yaml`. All times are divided
+//! queues of work and of collections. Queues, mappings and the function's time-out have the settings of `template.yaml`. All times are divided
 //! by one factor.
 
 use std::collections::HashMap;
@@ -26,7 +26,9 @@ use crate::{BUCKET, REGION};
 /// The names of the queues.
 pub const WORK: &str = "work";
 pub const SWEEPS: &str = "sweeps.fifo";
+pub const COLLECT: &str = "collect.fifo";
 pub const DEAD: &str = "work-dead";
+pub const DEAD_COLLECTIONS: &str = "collect-dead.fifo";
 
 /// SQS needs a minute or more until its counts are correct.
 const COUNTS_LAG: Duration = Duration::from_secs(90);
@@ -48,7 +50,7 @@ impl Default for CircleSettings {
         Self {
             variables: Vec::new(),
             factor: 100,
-            processes: 3,
+            processes: 5,
         }
     }
 }
@@ -78,6 +80,7 @@ pub struct Circle {
     pub pool: Arc<Pool>,
     pub work: Mapping,
     pub sweeps: Mapping,
+    pub collect: Mapping,
     timeout: Duration,
     counts_lag: Duration,
     folder: PathBuf,
@@ -128,16 +131,21 @@ impl Circle {
             ..template.queue(resource)
         };
         sqs.create(DEAD, queue("WorkDeadLetterQueue"));
-        let dead_letter = Some((DEAD.to_owned(), template.receives("WorkQueue")));
-        let work = QueueSettings {
-            dead_letter,
-            ..queue("WorkQueue")
+        sqs.create(DEAD_COLLECTIONS, queue("CollectDeadLetterQueue"));
+        let with_dead_letters = |resource, dead: &str| QueueSettings {
+            dead_letter: Some((dead.to_owned(), template.receives(resource))),
+            ..queue(resource)
         };
-        let work = sqs.create(WORK, work);
+        let work = sqs.create(WORK, with_dead_letters("WorkQueue", DEAD));
+        let collect = sqs.create(COLLECT, with_dead_letters("CollectQueue", DEAD_COLLECTIONS));
         sqs.create(SWEEPS, queue("SweepQueue"));
 
         let mut all: HashMap<String, String> = variables(&ivs, &s3);
-        for (name, value) in [("AWS_ENDPOINT_URL_SQS", sqs.url()), ("QUEUE_URL", &work)] {
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL_SQS", sqs.url()),
+            ("QUEUE_URL", &work),
+            ("COLLECT_QUEUE_URL", &collect),
+        ] {
             all.insert(name.to_owned(), value.to_owned());
         }
         all.extend(settings.variables);
@@ -157,6 +165,7 @@ impl Circle {
         Ok(Self {
             work: mapping(WORK, "Work"),
             sweeps: mapping(SWEEPS, "Sweeps"),
+            collect: mapping(COLLECT, "Collections"),
             timeout,
             counts_lag,
             ivs,
@@ -192,15 +201,26 @@ impl Circle {
         self.sqs.send_once(SWEEPS, "sweep", &payload.to_string());
     }
 
-    /// Waits until both queues are empty.
+    /// Sends a request for a collection, as a person would. Its group is the session, as in the function's own messages.
+    pub fn send_to_collect(&self, stage_arn: &str, session_id: &str) {
+        let stage_id = stage_arn.rsplit('/').next().unwrap_or_default();
+        let collect = json!({ "stage_arn": stage_arn, "session_id": session_id });
+        let body = json!({ "collect": collect }).to_string();
+        let group = format!("{stage_id}_{session_id}");
+        self.sqs.send_once(COLLECT, &group, &body);
+    }
+
+    /// Waits until all queues but those of dead letters are empty.
     ///
     /// # Errors
     /// `TimedOut` with the depth of every queue.
     pub async fn until_quiet(&self, timeout: Duration) -> io::Result<()> {
-        self.sqs.until_empty(&[WORK, SWEEPS], timeout).await
+        self.sqs
+            .until_empty(&[WORK, SWEEPS, COLLECT], timeout)
+            .await
     }
 
-    /// Waits until both queues are empty and the reported counts of the queue of work are 0.
+    /// Waits until those queues are empty and their reported counts are 0.
     pub async fn until_settled(&self, timeout: Duration) -> io::Result<()> {
         self.until_quiet(timeout).await?;
         tokio::time::sleep(self.counts_lag).await;

@@ -32,8 +32,10 @@ pub struct QueueSettings {
     pub dead_letter: Option<(String, u32)>,
     /// A FIFO queue: messages of a group come in order, one batch at a time, without duplicates.
     pub fifo: bool,
-    /// How long a FIFO queue treats a second message with the same deduplication id, or without an id with the same body,
-    /// as a duplicate. 5 minutes in SQS; shorter where times are scaled.
+    /// Whether a FIFO queue takes messages without a deduplication id, and their content in its place.
+    pub content_based_deduplication: bool,
+    /// How long a FIFO queue treats a second message with the same deduplication id as a duplicate. 5 minutes in SQS;
+    /// shorter where times are scaled.
     pub deduplication: Duration,
     /// `GetQueueAttributes` returns the counts as they were that long ago.
     pub counts_lag: Duration,
@@ -47,6 +49,7 @@ impl Default for QueueSettings {
             retention: Duration::from_secs(4 * 24 * 60 * 60),
             dead_letter: None,
             fifo: false,
+            content_based_deduplication: false,
             deduplication: Duration::from_secs(5 * 60),
             counts_lag: Duration::ZERO,
         }

@@ -211,6 +211,7 @@ async fn told_counts_lag_and_known_ones_do_not() {
 async fn a_group_of_a_fifo_queue_waits_for_what_is_in_flight_and_keeps_its_order() {
     let (sqs, _) = sqs(QueueSettings {
         fifo: true,
+        content_based_deduplication: true,
         ..QueueSettings::default()
     })
     .await;
@@ -231,6 +232,7 @@ async fn a_group_of_a_fifo_queue_waits_for_what_is_in_flight_and_keeps_its_order
 async fn a_fifo_queue_takes_the_same_content_once_in_five_minutes() {
     let (sqs, url) = sqs(QueueSettings {
         fifo: true,
+        content_based_deduplication: true,
         ..QueueSettings::default()
     })
     .await;
@@ -250,6 +252,108 @@ async fn a_fifo_queue_takes_the_same_content_once_in_five_minutes() {
     ask(&sqs, "SendMessage", message).await;
 
     assert_eq!(sqs.depth("work.fifo").all(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_to_a_fifo_queue_brings_the_group_and_the_deduplication_id_of_each_message() {
+    let (sqs, url) = sqs(QueueSettings {
+        fifo: true,
+        ..QueueSettings::default()
+    })
+    .await;
+    let entry = |id: &str, group: &str, deduplication: &str| {
+        json!({
+            "Id": id, "MessageBody": id, "MessageGroupId": group, "MessageDeduplicationId": deduplication,
+        })
+    };
+    let mut delayed = entry("delayed", "two", "3");
+    delayed["DelaySeconds"] = 1.into();
+    let mut without_id = entry("without id", "two", "");
+    without_id
+        .as_object_mut()
+        .unwrap()
+        .remove("MessageDeduplicationId");
+    let entries = json!([
+        entry("a", "one", "1"),
+        entry("b", "one", "2"),
+        entry("a again", "one", "1"),
+        entry("c", "two", "1c"),
+        delayed,
+        without_id,
+    ]);
+
+    let batch = json!({ "QueueUrl": url, "Entries": entries });
+    let (_, _, answer) = ask(&sqs, "SendMessageBatch", batch).await;
+
+    assert_eq!(
+        answer["Successful"][0]["MessageId"],
+        answer["Successful"][2]["MessageId"]
+    );
+    let failed: Vec<_> = answer["Failed"].as_array().unwrap().iter().collect();
+    let failed: Vec<_> = failed
+        .iter()
+        .map(|entry| (&entry["Id"], &entry["Code"]))
+        .collect();
+    let invalid = json!("InvalidParameterValue");
+    assert_eq!(
+        failed,
+        [
+            (&json!("delayed"), &invalid),
+            (&json!("without id"), &invalid)
+        ]
+    );
+    let received = sqs.receive("work.fifo", 10);
+    let told: Vec<_> = received
+        .iter()
+        .map(|it| {
+            (
+                &it.body[..],
+                it.group.as_deref(),
+                it.deduplication_id.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("a", Some("one"), Some("1")),
+            ("b", Some("one"), Some("2")),
+            ("c", Some("two"), Some("1c")),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_of_a_fifo_queue_keeps_its_group_and_lets_the_next_one_through() {
+    let sqs = Sqs::start().await.unwrap();
+    let fifo = QueueSettings {
+        fifo: true,
+        ..QueueSettings::default()
+    };
+    sqs.create("dead.fifo", fifo.clone());
+    let dead_letter = Some(("dead.fifo".to_owned(), 1));
+    sqs.create(
+        "work.fifo",
+        QueueSettings {
+            dead_letter,
+            ..fifo
+        },
+    );
+    for body in ["a", "b"] {
+        sqs.send_once("work.fifo", "one", body);
+    }
+
+    assert_eq!(bodies(&sqs.receive("work.fifo", 1)), ["a"]);
+    assert!(sqs.receive("work.fifo", 1).is_empty(), "a is in flight");
+    advance(30 * SECOND).await;
+
+    assert_eq!(bodies(&sqs.receive("work.fifo", 1)), ["b"]);
+    let dead = sqs.receive("dead.fifo", 10);
+    assert_eq!(bodies(&dead), ["a"]);
+    assert_eq!(dead[0].group.as_deref(), Some("one"));
+    advance(30 * SECOND).await;
+    assert_eq!(sqs.redrive("dead.fifo", "work.fifo"), 1);
+    assert_eq!(sqs.bodies("work.fifo").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -280,6 +384,7 @@ async fn requests_out_of_order_are_refused() {
     let (sqs, url) = sqs(QueueSettings::default()).await;
     let fifo = QueueSettings {
         fifo: true,
+        content_based_deduplication: true,
         ..QueueSettings::default()
     };
     let fifo = sqs.create("sweeps.fifo", fifo);

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::ACCOUNT;
-use crate::sqs::queues::{Parcel, Queues, Sent};
+use crate::sqs::queues::{Parcel, QueueSettings, Queues, Sent};
 
 /// The largest message, and the largest batch of them, in bytes.
 pub(crate) const LARGEST: usize = 1_048_576;
@@ -258,10 +258,8 @@ impl Wire {
     /// A request's queue, and what it asks for.
     fn read(&self, operation: &str, body: &Value) -> Result<(String, Request), Refusal> {
         let queue = queue_named(body).unwrap_or_default();
-        let fifo = self
-            .queues
-            .look(|world, _| world.settings(queue).map(|settings| settings.fifo));
-        let fifo = fifo.ok_or_else(|| {
+        let settings = self.queues.look(|world, _| world.settings(queue).cloned());
+        let settings = settings.ok_or_else(|| {
             refusal(
                 "com.amazonaws.sqs#QueueDoesNotExist",
                 "AWS.SimpleQueueService.NonExistentQueue",
@@ -269,8 +267,8 @@ impl Wire {
             )
         })?;
         let request = match operation {
-            "SendMessage" => Request::SendMessage(parcel(parsed(body)?, fifo)?),
-            "SendMessageBatch" => Request::SendMessageBatch(entries(parsed(body)?, fifo)?),
+            "SendMessage" => Request::SendMessage(parcel(parsed(body)?, &settings)?),
+            "SendMessageBatch" => Request::SendMessageBatch(entries(parsed(body)?, &settings)?),
             "GetQueueAttributes" => {
                 Request::GetQueueAttributes(parsed::<Attributes>(body)?.attribute_names)
             }
@@ -335,7 +333,8 @@ fn parsed<T: DeserializeOwned>(body: &Value) -> Result<T, Refusal> {
     })
 }
 
-fn parcel(message: Message, fifo: bool) -> Result<Parcel, Refusal> {
+fn parcel(message: Message, settings: &QueueSettings) -> Result<Parcel, Refusal> {
+    let fifo = settings.fifo;
     let invalid = |message: String| {
         refusal(
             "com.amazon.coral.service#InvalidParameterValueException",
@@ -350,6 +349,11 @@ fn parcel(message: Message, fifo: bool) -> Result<Parcel, Refusal> {
             format!("The request must contain the parameter {name}."),
         )
     };
+    let other_type = |name: &str| {
+        invalid(format!(
+            "{name} is invalid. Reason: The request include parameter that is not valid for this queue type."
+        ))
+    };
     let bytes = message.message_body.len();
     match message.delay_seconds {
         Some(seconds) if seconds > 900 => {
@@ -362,6 +366,20 @@ fn parcel(message: Message, fifo: bool) -> Result<Parcel, Refusal> {
         }
         _ if bytes == 0 => return Err(missing("MessageBody")),
         _ if fifo && message.message_group_id.is_none() => return Err(missing("MessageGroupId")),
+        // 0 is taken.
+        Some(1..) if fifo => return Err(other_type("DelaySeconds")),
+        _ if !fifo && message.message_deduplication_id.is_some() => {
+            return Err(other_type("MessageDeduplicationId"));
+        }
+        _ if fifo
+            && message.message_deduplication_id.is_none()
+            && !settings.content_based_deduplication =>
+        {
+            return Err(invalid(
+                "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly"
+                    .to_owned(),
+            ));
+        }
         _ => {}
     }
     Ok(Parcel {
@@ -378,7 +396,7 @@ fn parcel(message: Message, fifo: bool) -> Result<Parcel, Refusal> {
 
 type Entries = Vec<(String, Result<Parcel, Refusal>)>;
 
-fn entries(batch: Batch, fifo: bool) -> Result<Entries, Refusal> {
+fn entries(batch: Batch, settings: &QueueSettings) -> Result<Entries, Refusal> {
     let count = batch.entries.len();
     let ids: BTreeSet<_> = batch.entries.iter().map(|entry| &entry.id).collect();
     let bytes = batch.entries.iter().map(|entry| entry.message_body.len());
@@ -410,7 +428,7 @@ fn entries(batch: Batch, fifo: bool) -> Result<Entries, Refusal> {
     }
     let entry = |mut entry: Message| {
         let id = entry.id.take().unwrap_or_default();
-        (id, parcel(entry, fifo))
+        (id, parcel(entry, settings))
     };
     Ok(batch.entries.into_iter().map(entry).collect())
 }

@@ -272,6 +272,7 @@ async fn a_group_of_a_fifo_queue_is_at_the_function_once_at_a_time_and_in_order(
     let sqs = Sqs::start().await.unwrap();
     let fifo = QueueSettings {
         fifo: true,
+        content_based_deduplication: true,
         ..QueueSettings::default()
     };
     sqs.create("sweeps.fifo", fifo);
@@ -314,6 +315,7 @@ async fn the_payload_is_that_of_lambda() {
     let sqs = sqs().await;
     let fifo = QueueSettings {
         fifo: true,
+        content_based_deduplication: true,
         ..QueueSettings::default()
     };
     sqs.create("sweeps.fifo", fifo);
