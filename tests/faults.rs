@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use ivs_attendance_local::faults::{Kind, S3Kind, When};
 use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::ivs::world::Event;
 use ivs_attendance_local::lambda::function::Answer;
 use ivs_attendance_local::lambda::stack::Stack;
-use ivs_attendance_local::scene::{SESSION_ID, STAGE_ARN, ended, now, request};
+use ivs_attendance_local::scene::{QUICK, SESSION_ID, STAGE_ARN, ended, now, request};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::{BOOTSTRAP, FOLDER};
@@ -402,4 +404,228 @@ async fn an_s3_that_does_not_answer_in_time_is_out_of_time() {
         .invoke(request(STAGE_ARN, SESSION_ID), Duration::from_secs(5))
         .await;
     assert_failed(&stack, answer, "OutOfTime", "PutObject", "no answer");
+}
+
+/// A stack whose session is in the lake, and may be collected.
+async fn stack_to_collect(people: usize) -> (Stack, TempDir) {
+    let (parent, bootstrap) = (Path::new(FOLDER), Path::new(BOOTSTRAP));
+    let (mut stack, folder) = Stack::temporary(bootstrap, parent, &QUICK).await.unwrap();
+    stack.ivs.world().quota = Quota::Off;
+    stack
+        .ivs
+        .world()
+        .put(STAGE_ARN, SESSION_ID, ended(people, 120));
+    // So that each has three pages of events.
+    for who in &mut stack
+        .ivs
+        .world()
+        .session(STAGE_ARN, SESSION_ID)
+        .participants
+    {
+        let id = who.participant_id.clone().unwrap();
+        let errors = (0..210).map(|second| {
+            let time = now() - TimeDelta::minutes(140) + TimeDelta::seconds(second);
+            Event::new("SUBSCRIBE_ERROR", &id, time)
+        });
+        who.events = errors.collect();
+    }
+    assert_eq!(invoke(&mut stack).await.unwrap()["outcome"], "exported");
+    (stack, folder)
+}
+
+async fn collect(stack: &mut Stack) -> Answer {
+    let request = json!({ "collect": request(STAGE_ARN, SESSION_ID) });
+    stack.invoke(request).await
+}
+
+fn assert_collected(stack: &Stack, answer: Answer, what: &str) {
+    let report = answer.unwrap_or_else(|failure| panic!("{what}: {failure:?}"));
+    assert_eq!(report["outcome"], "collected", "{what}");
+    assert_eq!(report["events"], 3 * 210, "{what}");
+    assert_eq!(stack.s3.keys().len(), 3, "{what}");
+    assert_eq!(stack.s3.unconditional_puts().len(), 0, "{what}");
+}
+
+/// It failed with this error, whose message names the operation, and nothing was put.
+fn assert_not_collected(
+    stack: &Stack,
+    answer: Answer,
+    error_type: &str,
+    operation: &str,
+    what: &str,
+) {
+    let failure = answer.expect_err(what);
+    let said = &failure.message;
+    assert_eq!(failure.error_type, error_type, "{what}: {said}");
+    assert!(said.starts_with(operation), "{what}: {said}");
+    assert_eq!(stack.s3.keys().len(), 1, "{what}");
+}
+
+#[tokio::test]
+async fn a_single_fault_costs_a_collection_time_and_no_event() {
+    for kind in TRANSIENT {
+        for (operation, call) in [
+            ("GetParticipant", 2),
+            ("ListParticipantEvents", 1),
+            ("ListParticipantEvents", 5),
+        ] {
+            let (mut stack, _folder) = stack_to_collect(3).await;
+            stack.ivs.world().fault(operation, When::Nth(call), kind);
+            let answer = collect(&mut stack).await;
+            assert_collected(&stack, answer, &format!("{kind:?} at {operation}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_events_of_any_shape_are_one_list() {
+    for kind in [
+        Kind::UnknownMembers,
+        Kind::EmptyPageFirst,
+        Kind::EmptyPageMiddle,
+        Kind::EmptyPageLast,
+        Kind::RepeatsParticipants,
+    ] {
+        let (mut stack, _folder) = stack_to_collect(3).await;
+        stack.ivs.world().fault("*", When::Always, kind);
+        let answer = collect(&mut stack).await;
+        assert_collected(&stack, answer, &format!("{kind:?}"));
+    }
+    let (mut stack, _folder) = stack_to_collect(3).await;
+    let operation = "ListParticipantEvents";
+    let (when, kind) = (When::Nth(5), Kind::TokenExpired);
+    stack.ivs.world().fault(operation, when, kind);
+    let answer = collect(&mut stack).await;
+    assert_collected(&stack, answer, "a token that expires once");
+}
+
+#[tokio::test]
+async fn what_waiting_does_not_mend_fails_a_collection_at_once() {
+    const EVENTS: &str = "ListParticipantEvents";
+    for (operation, when, kind, error_type) in [
+        (
+            EVENTS,
+            When::Always,
+            Kind::TokenRepeated,
+            "BrokenPagination",
+        ),
+        (EVENTS, When::Always, Kind::TokensCycle, "BrokenPagination"),
+        (
+            EVENTS,
+            When::Always,
+            Kind::TokensEverNew,
+            "BrokenPagination",
+        ),
+        (EVENTS, When::Always, Kind::TokenExpired, "IvsRejected"),
+        (EVENTS, When::Nth(5), Kind::AccessDenied, "AccessDenied"),
+        (EVENTS, When::Nth(4), Kind::Validation, "IvsRejected"),
+        (
+            EVENTS,
+            When::Nth(5),
+            Kind::PendingVerification,
+            "IvsRejected",
+        ),
+        (
+            "GetParticipant",
+            When::Nth(2),
+            Kind::AccessDenied,
+            "AccessDenied",
+        ),
+        (
+            "GetParticipant",
+            When::Nth(2),
+            Kind::Validation,
+            "IvsRejected",
+        ),
+        (
+            "GetParticipant",
+            When::Nth(2),
+            Kind::PendingVerification,
+            "IvsRejected",
+        ),
+    ] {
+        let (mut stack, _folder) = stack_to_collect(3).await;
+        stack.ivs.world().fault(operation, when, kind);
+        let answer = collect(&mut stack).await;
+        let what = format!("{kind:?} at {operation}");
+        assert_not_collected(&stack, answer, error_type, operation, &what);
+    }
+}
+
+#[tokio::test]
+async fn a_lasting_fault_fails_a_collection_after_a_minute() {
+    let attempts = ["GetParticipant", "ListParticipantEvents"].map(|operation| async move {
+        let (mut stack, _folder) = stack_to_collect(3).await;
+        let kind = Kind::Throttle400;
+        stack.ivs.world().fault(operation, When::From(2), kind);
+        let began = Instant::now();
+        let answer = collect(&mut stack).await;
+        assert_not_collected(&stack, answer, "IvsUnavailable", operation, operation);
+        assert!(began.elapsed() >= Duration::from_mins(1), "{operation}");
+    });
+    futures::future::join_all(attempts).await;
+}
+
+#[tokio::test]
+async fn a_collection_with_little_time_is_out_of_time() {
+    let (mut stack, _folder) = stack_to_collect(3).await;
+    let (operation, when) = ("ListParticipantEvents", When::From(2));
+    stack.ivs.world().fault(operation, when, Kind::NoAnswer);
+    let request = json!({ "collect": request(STAGE_ARN, SESSION_ID) });
+    let answer = stack.function.invoke(request, Duration::from_secs(4)).await;
+    assert_not_collected(&stack, answer, "OutOfTime", operation, "no answer");
+}
+
+#[tokio::test]
+async fn a_single_fault_of_s3_costs_a_collection_time_and_no_event() {
+    for (operation, call, kind) in [
+        ("HEAD", 1, S3Kind::Error500),
+        ("GET", 1, S3Kind::CutBody),
+        ("PUT", 1, S3Kind::SlowDown503),
+        ("PUT", 1, S3Kind::PreconditionFailed412),
+        ("PUT", 1, S3Kind::NoSuchKey404),
+        ("PUT", 2, S3Kind::Conflict409),
+        ("PUT", 2, S3Kind::ResetBefore),
+    ] {
+        let (mut stack, _folder) = stack_to_collect(3).await;
+        stack.s3.fault(operation, When::Nth(call), kind);
+        let answer = collect(&mut stack).await;
+        assert_collected(&stack, answer, &format!("{kind:?} at {operation}"));
+    }
+    // The answer to a PUT is lost: what lies there is our own.
+    for call in [1, 2] {
+        let (mut stack, _folder) = stack_to_collect(3).await;
+        stack
+            .s3
+            .fault("PUT", When::Nth(call), S3Kind::ResetAfterWrite);
+        let report = collect(&mut stack).await.unwrap();
+        assert_eq!(report["events"], 3 * 210);
+        assert_eq!(stack.s3.keys().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_lasting_fault_of_s3_fails_a_collection_and_names_the_object() {
+    for (kind, error_type, named) in [
+        (
+            S3Kind::Forbidden403,
+            "AccessDenied",
+            "PutObject on s3://attendance-lake/participant_events/",
+        ),
+        (
+            S3Kind::Error500,
+            "LakeError",
+            "PutObject of s3://attendance-lake/participant_events/",
+        ),
+        (
+            S3Kind::Conflict409,
+            "LakeError",
+            "PutObject of s3://attendance-lake/participant_events/",
+        ),
+    ] {
+        let (mut stack, _folder) = stack_to_collect(3).await;
+        stack.s3.fault("PUT", When::Always, kind);
+        let answer = collect(&mut stack).await;
+        assert_not_collected(&stack, answer, error_type, named, &format!("{kind:?}"));
+    }
 }
