@@ -1101,6 +1101,7 @@ fn what_the_operators_commands_send_is_what_the_code_takes() {
         ..Sweep::default()
     };
     assert!(matches!(work("sweep-dry-run"), Work::Sweep(sweep) if sweep == dry_run));
+    assert!(matches!(work("collect"), Work::Collect(request) if request.rewrite_before.is_none()));
     assert!(
         matches!(work("request"), Work::Session(request) if request.rewrite_before.is_none() && request.hinted_at.is_none())
     );
