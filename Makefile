@@ -124,12 +124,18 @@ backfill: ## What the lake lacks and how long that takes; then, if you agree (YE
 export: ## Ask for one session: STAGE=arn:… SESSION=st-…
 	@python3 tools/operate.py export
 
-redrive: ## Try the sessions in the dead-letter queue again
+collect: ## Ask for the attendance of one session: STAGE=arn:… SESSION=st-…
+	@python3 tools/operate.py collect
+
+redrive: ## Try the sessions in both dead-letter queues again
 	@python3 tools/operate.py redrive
 
 rewrite: ## Have sweeps write anew every file last written before an instant: BEFORE=2026-11-24T12:00:00Z; BEFORE= ends it
 	@# BEFORE is not exported above, which would make an empty one of none.
 	@python3 tools/operate.py rewrite
+
+recollect: ## Have sweeps collect anew all attendance last written before an instant: BEFORE=…; BEFORE= ends it
+	@python3 tools/operate.py recollect
 
 erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILES=…; see docs/erasure.md
 	@$(VENV)/bin/python tools/region.py $(VENV)/bin/python tools/erase.py
@@ -145,4 +151,4 @@ $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export redrive rewrite erase soak always
+  sweep backfill export collect redrive rewrite recollect erase soak always

@@ -23,7 +23,7 @@ fn evaluate(changes: &Value) -> Value {
         "athena_tb": 5, "eventbridge_event": 0, "log_gb": 0.5, "log_gb_month": 0.03,
         "metric": 0.3, "alarm": 0.1, "dashboard": 3, "kms_key": 1, "kms_request": 3e-6,
         "ticks": 2880, "hints": 5, "pollers": 5, "months": 12, "queries": 100, "query_days": 15,
-        "object_reads": 2, "list_seconds": 0, "lambda_log_bytes": 1000, "kms_keys": 0,
+        "object_reads": 2, "list_seconds": 0, "lambda_log_bytes": 1000, "kms_keys": 0, "collect_seconds": 0.4,
         "call_seconds": 0.5, "stage_seconds": 0.25, "session_puts": 2, "session_gets": 3,
         "object_bytes": 5000, "participant_bytes": 50, "look_log_bytes": 500,
         "sweep_log_bytes": 400, "memory_gb": 0.5, "noncurrent_days": 60, "log_days": 30,
@@ -52,20 +52,22 @@ fn the_bill_is_the_one_worked_out_by_hand() {
     let bill = evaluate(&json!({}));
 
     // 2 pages twice and 5 calls: 9 of 0.5 s. 10,000 × 4.5 s × 0.5 GB = 22,500 GB-seconds.
+    // A million people at 0.4 s and 0.5 GB: 200,000 GB-seconds.
     // IVS lists 20,000 sessions: (100 + 200) calls of 0.25 s are 75 s, 2,880 times, at 0.5 GB: 108,000 GB-seconds.
     // 7 messages a session are 70,000, and with the ticks 72,880 invocations.
     // 210,000 requests of messages, and at each tick one of the queue of work and three of its own: 1.9 millionths.
-    // 5 pollers, three times a minute, 43,200 minutes: 648,000 polls of each queue.
+    // 5 pollers, three times a minute, 43,200 minutes: 648,000 polls of each queue, two of which are FIFO.
     // 20,000 PUTs, 30,000 GETs, and (20 + 2) lists at each of 2,880 ticks: 63,360.
     // An object has 10,000 bytes, so a month adds 0.1 GB: $0.002.
     // A query reads 5,000 objects, 50 MB: a hundred of them 5 GB, a million GETs, and 100 × (15 + 5) lists.
     // 70,000 × 500 + 2,880 × 400 + 72,880 × 1,000 bytes are 109.032 MB, at $0.53.
     let expected = [
         ("Lambda: exports", 0.225),
+        ("Lambda: collections", 2.0),
         ("Lambda: sweeps", 1.08),
         ("Lambda: requests", 0.014_576),
         ("SQS: messages", 0.084 + 0.005_472),
-        ("SQS: idle polls", 0.5832),
+        ("SQS: idle polls", 0.9072),
         ("S3: requests", 0.1 + 0.012 + 0.3168),
         ("S3: storage", 0.024),
         ("S3: noncurrent", 0.004),

@@ -287,13 +287,13 @@ fn a_name_with_which_the_stack_could_not_be_made_is_refused_at_once() {
     }
     assert!(machine.calls_of_sam().is_empty());
     // A queue's name has at most 80 characters.
-    let name = "a".repeat(75);
+    let name = "a".repeat(67);
     assert!(
         machine
             .make(&["deploy", &format!("STACK={name}")], &region)
             .success
     );
-    assert_eq!(format!("{name}-work").len(), 80);
+    assert_eq!(format!("{name}-collect.fifo").len(), 80);
 }
 
 #[test]

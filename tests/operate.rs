@@ -1,7 +1,11 @@
 //! The operator's commands, `make` and all, with a stand-in for the AWS CLI: what they send, and what they say.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use chrono::DateTime;
-use ivs_attendance::event;
+use ivs_attendance::event::{self, Arrival, Payload, Work};
 use ivs_attendance::sweep::Report;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +23,16 @@ const STAGE: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";
 const SESSION: &str = "st-1CVugbu2cf2n8";
 const WORK: &str = "https://sqs.us-west-2.amazonaws.com/123456789012/ivs-attendance-work";
 const SWEEPS: &str = "https://sqs.us-west-2.amazonaws.com/123456789012/sweeps.fifo";
+const COLLECT: &str =
+    "https://sqs.us-west-2.amazonaws.com/123456789012/ivs-attendance-collect.fifo";
 const DEAD: &str = "https://sqs.us-west-2.amazonaws.com/123456789012/dead";
+const DEAD_COLLECTIONS: &str = "https://sqs.us-west-2.amazonaws.com/123456789012/dead.fifo";
+
+const ARRIVAL: Arrival<'static> = Arrival {
+    region: "us-west-2",
+    collect_queue: "ivs-attendance-collect.fifo",
+    now: DateTime::UNIX_EPOCH,
+};
 
 /// A deployed stack, as far as the stand-in knows it.
 struct Deployed {
@@ -38,9 +51,7 @@ struct Said {
 
 impl Deployed {
     fn new() -> Self {
-        let folder = folder();
-        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_aws.py");
-        symlink(fake, folder.path().join("aws")).unwrap();
+        let folder = folder_with_aws();
         let parameters = [
             ("CallsPerSecond", "2"),
             ("SweepCallsPerSecond", "4"),
@@ -78,6 +89,8 @@ impl Deployed {
             ("WorkQueueUrl", WORK),
             ("SweepQueueUrl", SWEEPS),
             ("WorkDeadLetterQueueUrl", DEAD),
+            ("CollectQueueUrl", COLLECT),
+            ("CollectDeadLetterQueueUrl", DEAD_COLLECTIONS),
             ("FollowLogs", "aws logs tail the-log --follow"),
         ];
         let outputs = outputs.map(|(key, value)| json!({ "OutputKey": key, "OutputValue": value }));
@@ -136,6 +149,14 @@ fn folder() -> TempDir {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let python = printed("python3", &["-c", "import sys; print(sys.executable)"]);
     symlink(python, folder.path().join("python3")).unwrap();
+    folder
+}
+
+/// The same with the stand-in for the AWS CLI, which nobody has called yet.
+fn folder_with_aws() -> TempDir {
+    let folder = folder();
+    let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_aws.py");
+    symlink(fake, folder.path().join("aws")).unwrap();
     folder
 }
 
@@ -425,7 +446,35 @@ fn a_request_goes_to_the_queue_of_work_at_once_in_the_form_of_the_file() {
     form["stage_arn"] = STAGE.into();
     form["session_id"] = SESSION.into();
     assert_eq!(body, form);
-    event::parse(body, "us-west-2", DateTime::UNIX_EPOCH).unwrap();
+    event::parse(body, ARRIVAL).unwrap();
+}
+
+#[test]
+fn a_collection_goes_to_its_queue_in_the_group_of_its_session_with_an_id_of_its_own() {
+    let (stage, session) = (format!("STAGE={STAGE}"), format!("SESSION={SESSION}"));
+    let sent = [(); 2].map(|()| {
+        let stack = Deployed::new();
+        let said = stack.make(&["collect", &stage, &session], "");
+        assert!(said.success, "{}", said.error);
+        assert!(said.text.contains(&format!("--queue-url {COLLECT}")));
+        let sent = stack.named("sqs send-message");
+        assert_eq!(sent.len(), 1);
+        sent[0].clone()
+    });
+    // SQS refuses a delay of a message in a FIFO queue.
+    assert!(!sent[0].contains_key("--delay-seconds"));
+    assert_eq!(sent[0]["--queue-url"], COLLECT);
+    let id = |number: usize| &sent[number]["--message-deduplication-id"];
+    assert_ne!(id(0), id(1));
+    let body: Value = serde_json::from_str(&sent[0]["--message-body"]).unwrap();
+    let mut form: Value = serde_json::from_str(&file("collect")).unwrap();
+    form["collect"] = json!({ "stage_arn": STAGE, "session_id": SESSION });
+    assert_eq!(body, form);
+    let Ok(Payload::One(Work::Collect(request))) = event::parse(body, ARRIVAL) else {
+        panic!("the function takes it for something else");
+    };
+    let order = request.message(DateTime::UNIX_EPOCH).order.unwrap();
+    assert_eq!(sent[0]["--message-group-id"], order.group);
 }
 
 #[test]
@@ -477,37 +526,51 @@ fn a_request_that_the_function_would_refuse_is_not_sent() {
         assert!(stack.named("sqs send-message").is_empty());
         // What is refused here and what is refused there is the same.
         let request = json!({ "stage_arn": stage, "session_id": session });
-        event::parse(request, "us-west-2", DateTime::UNIX_EPOCH).unwrap_err();
+        event::parse(request, ARRIVAL).unwrap_err();
     }
 }
 
 #[test]
-fn a_redrive_moves_the_dead_letter_queue_back() {
+fn a_redrive_moves_both_dead_letter_queues_back() {
     let mut stack = Deployed::new();
-    let arn = "arn:aws:sqs:us-west-2:123456789012:dead";
-    let attributes = json!({ "QueueArn": arn, "ApproximateNumberOfMessages": "7" });
-    let answer = json!({ "stdout": { "Attributes": attributes } });
+    let queues = [("dead", "7"), ("dead.fifo", "2")]
+        .map(|(name, count)| (format!("arn:aws:sqs:us-west-2:123456789012:{name}"), count));
+    let answers = queues.iter().map(|(arn, count)| {
+        let attributes = json!({ "QueueArn": arn, "ApproximateNumberOfMessages": count });
+        json!({ "stdout": { "Attributes": attributes } })
+    });
     stack
         .answers
-        .insert("sqs get-queue-attributes", vec![answer]);
-    stack.answers.insert(
-        "sqs start-message-move-task",
-        vec![json!({ "stdout": { "TaskHandle": "x" } })],
-    );
+        .insert("sqs get-queue-attributes", answers.collect());
+    let task = json!({ "stdout": { "TaskHandle": "x" } });
+    stack
+        .answers
+        .insert("sqs start-message-move-task", vec![task.clone(), task]);
     let said = stack.make(&["redrive"], "");
-    assert!(
-        said.success && said.text.contains("About 7 messages"),
-        "{}",
-        said.error
-    );
-    assert_eq!(
-        stack.named("sqs get-queue-attributes")[0]["--queue-url"],
-        DEAD
-    );
-    assert_eq!(
-        stack.named("sqs start-message-move-task")[0]["--source-arn"],
-        arn
-    );
+    assert!(said.success, "{}", said.error);
+    for words in [
+        "About 7 messages go back from the dead-letter queue to the queue of work.",
+        "About 2 messages go back from the dead-letter queue to the queue of collections.",
+    ] {
+        assert!(said.text.contains(words), "{}", said.text);
+    }
+    let asked = stack.named("sqs get-queue-attributes");
+    let asked: Vec<_> = asked.iter().map(|call| &*call["--queue-url"]).collect();
+    assert_eq!(asked, [DEAD, DEAD_COLLECTIONS]);
+    let moved = stack.named("sqs start-message-move-task");
+    let moved: Vec<_> = moved.iter().map(|call| &call["--source-arn"]).collect();
+    assert_eq!(moved, [&queues[0].0, &queues[1].0]);
+
+    // One that cannot be moved, as while a move runs already, does not keep the other.
+    stack.folder = folder_with_aws();
+    let running = json!({ "stderr": "There is already a task running", "code": 254 });
+    let task = json!({ "stdout": { "TaskHandle": "x" } });
+    stack
+        .answers
+        .insert("sqs start-message-move-task", vec![running, task]);
+    let said = stack.make(&["redrive"], "");
+    assert!(!said.success && said.error.contains("already a task running"));
+    assert!(said.text.contains("About 2 messages"), "{}", said.text);
 }
 
 /// The region that each program was given, by both of the variables from which the tools of AWS read it.
@@ -778,6 +841,35 @@ fn a_rewrite_that_changes_nothing_or_cannot_is_told_so() {
         "{}",
         said.error
     );
+}
+
+#[test]
+fn a_recollection_changes_its_own_parameter() {
+    let mut stack = rewritten("2026-11-23T12:00:00Z");
+    stack.parameters.insert("RecollectBefore", "");
+    let said = stack.make(&["recollect", "BEFORE=2026-11-24T12:00:00Z"], "");
+    assert!(said.success, "{}", said.error);
+    let update = &stack.named("cloudformation update-stack")[0]["--parameters"];
+    for parameter in [
+        r#"{"ParameterKey": "RecollectBefore", "ParameterValue": "2026-11-24T12:00:00Z"}"#,
+        r#"{"ParameterKey": "RewriteBefore", "UsePreviousValue": true}"#,
+    ] {
+        assert!(update.contains(parameter), "{update}");
+    }
+    assert!(said.text.contains("collected once more"), "{}", said.text);
+
+    let mut stack = rewritten("");
+    stack
+        .parameters
+        .insert("RecollectBefore", "2026-11-24T12:00:00Z");
+    let said = stack.make(&["recollect", "BEFORE=2026-11-24T12:00:00Z"], "");
+    assert!(
+        said.success && said.text.contains("already, so nothing was changed"),
+        "{}",
+        said.error
+    );
+    let missing = stack.make(&["recollect"], "");
+    assert!(!missing.success && missing.error.contains("BEFORE is missing"));
 }
 
 #[test]

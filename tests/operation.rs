@@ -50,6 +50,8 @@ const UP_TO_DATE: &[&str] = &["SessionsUpToDateFilter"];
 const STILL_LIVE: &[&str] = &["SessionsStillLiveFilter"];
 const LIVE_OVER_A_DAY: &[&str] = &["SessionsStillLiveFilter", "LiveOverADayFilter"];
 const GONE: &[&str] = &["SessionsGoneFilter"];
+const COLLECTED: &[&str] = &["SessionsCollectedFilter", "AttendanceDelayFilter"];
+const TOLD_NOTHING: &[&str] = &["SessionsToldNothingFilter"];
 const THROTTLED: &[&str] = &["ThrottlesFilter"];
 const FAILED: &[&str] = &["ErrorsFilter", "ErrorsByTypeFilter"];
 const SWEPT: &[&str] = &[
@@ -57,11 +59,12 @@ const SWEPT: &[&str] = &[
     "SweepMissingFilter",
     "SweepDueFilter",
     "SweepLeftFilter",
+    "SweepUncollectedFilter",
     "SweepFailingFilter",
     "SweepFailedStagesFilter",
 ];
 const NOTHING: &[&str] = &[];
-const KINDS: [&[&str]; 11] = [
+const KINDS: [&[&str]; 13] = [
     EXPORTED,
     CONFIRMED,
     REWRITTEN,
@@ -69,6 +72,8 @@ const KINDS: [&[&str]; 11] = [
     STILL_LIVE,
     LIVE_OVER_A_DAY,
     GONE,
+    COLLECTED,
+    TOLD_NOTHING,
     THROTTLED,
     FAILED,
     SWEPT,
@@ -86,8 +91,10 @@ enum Pattern {
     Text(String),
     /// `$.member >= 0`
     AtLeast(String, i64),
-    /// `$.member IS FALSE`
-    IsFalse(String),
+    /// `$.member < 86400`
+    Below(String, i64),
+    /// `$.member IS FALSE`, or `TRUE`
+    Is(String, bool),
     All(Vec<Pattern>),
     Any(Vec<Pattern>),
 }
@@ -125,11 +132,20 @@ impl Pattern {
         }
         assert!(takes(rest, "$."), "a member before {rest}");
         let member = word(rest, |byte| byte == b'_' || byte.is_ascii_lowercase());
-        if takes(rest, "IS FALSE") {
-            return Self::IsFalse(member);
+        for (word, flag) in [("IS FALSE", false), ("IS TRUE", true)] {
+            if takes(rest, word) {
+                return Self::Is(member, flag);
+            }
         }
         if takes(rest, ">=") {
             return Self::AtLeast(
+                member,
+                word(rest, |byte| byte.is_ascii_digit()).parse().unwrap(),
+            );
+        }
+        if takes(rest, "<") {
+            assert!(!rest.starts_with('='), "a comparison that is known here");
+            return Self::Below(
                 member,
                 word(rest, |byte| byte.is_ascii_digit()).parse().unwrap(),
             );
@@ -152,7 +168,8 @@ impl Pattern {
             Self::Equals(member, text) => line[member] == **text,
             Self::Text(member) => line[member].is_string(),
             Self::AtLeast(member, least) => line[member].as_i64().is_some_and(|it| it >= *least),
-            Self::IsFalse(member) => line[member] == false,
+            Self::Below(member, bound) => line[member].as_i64().is_some_and(|it| it < *bound),
+            Self::Is(member, flag) => line[member] == *flag,
             Self::All(patterns) => patterns.iter().all(|pattern| pattern.matches(line)),
             Self::Any(patterns) => patterns.iter().any(|pattern| pattern.matches(line)),
         }
@@ -164,7 +181,8 @@ impl Pattern {
             Self::Equals(member, _)
             | Self::Text(member)
             | Self::AtLeast(member, _)
-            | Self::IsFalse(member) => [member.as_str()].into(),
+            | Self::Below(member, _)
+            | Self::Is(member, _) => [member.as_str()].into(),
             Self::All(patterns) => patterns.iter().flat_map(Self::needs).collect(),
             Self::Any(patterns) => {
                 let mut each = patterns.iter().map(Self::needs);
@@ -322,7 +340,7 @@ fn every_filter_is_for_some_kind_of_line_and_counts_what_it_asks_for() {
 
 #[test]
 fn the_grammar_is_read_as_documented() {
-    let line = json!({ "text": "exported", "number": 3, "no": false, "zero": 0, "null": null });
+    let line = json!({ "text": "exported", "number": 3, "no": false, "yes": true, "zero": 0, "null": null });
     for (pattern, matches) in [
         (r#"{ $.text = "exported" }"#, true),
         (r#"{ $.text = "export" }"#, false),
@@ -336,6 +354,12 @@ fn the_grammar_is_read_as_documented() {
         ("{ $.no IS FALSE }", true),
         ("{ $.zero IS FALSE }", false),
         ("{ $.absent IS FALSE }", false),
+        ("{ $.yes IS TRUE }", true),
+        ("{ $.no IS TRUE }", false),
+        ("{ $.absent IS TRUE }", false),
+        ("{ $.number < 4 }", true),
+        ("{ $.number < 3 }", false),
+        ("{ $.absent < 3 }", false),
         (r#"{ $.number >= 4 || $.text = "exported" }"#, true),
         ("{ $.number >= 3 && $.no IS FALSE }", true),
         (
@@ -402,6 +426,52 @@ async fn each_outcome_is_counted_as_itself_with_its_participants_and_its_delay()
     assert!((3660..3760).contains(&value(0, "ExportDelayFilter")));
     assert!((90_000..90_100).contains(&value(5, "LiveOverADayFilter")));
     assert_eq!(value(6, "SessionsGoneFilter"), 1);
+}
+
+#[tokio::test]
+async fn a_collection_is_counted_with_its_delay_and_one_that_tells_nothing_for_a_day() {
+    let (mut stack, _folder) = stack_with(&QUICK).await;
+    let collect = |number| json!({ "collect": request(&stage(number), &session(number)) });
+    // The third was collected of an old session; the fourth is not final.
+    for (number, minutes, is_mute) in [
+        (1, 61, false),
+        (2, 61, true),
+        (3, 1501, true),
+        (4, 5, false),
+    ] {
+        let mut ended = ended(2, minutes);
+        if is_mute {
+            let people = ended.participants.iter_mut();
+            people.for_each(|person| person.events.clear());
+        }
+        stack
+            .ivs
+            .world()
+            .put(&stage(number), &session(number), ended);
+        let work = request(&stage(number), &session(number));
+        stack.invoke(work).await.unwrap();
+    }
+    let before = stack.function.log_lines().len();
+    for number in [1, 2, 3, 4, 1, 404] {
+        stack.invoke(collect(number)).await.unwrap();
+    }
+
+    let lines = stack.function.log_lines();
+    let kinds = [
+        COLLECTED,
+        COLLECTED,
+        TOLD_NOTHING,
+        COLLECTED,
+        // It tells nothing either, but ended more than a day ago.
+        NOTHING,
+        // Not due, and up to date.
+        NOTHING,
+        NOTHING,
+        GONE,
+    ];
+    assert_counted(&lines[before..], &kinds);
+    let delay = counted(&lines[before])["AttendanceDelayFilter"];
+    assert!((3660..3760).contains(&delay), "{delay}");
 }
 
 #[tokio::test]
@@ -582,6 +652,7 @@ async fn a_sweep_is_counted_with_what_it_found_and_a_dry_run_is_not() {
             _ if line["stages"].is_u64() => SWEPT,
             text if text.ends_with(": exported") => EXPORTED,
             text if text.ends_with(": confirmed") => CONFIRMED,
+            text if text.ends_with(": collected") => COLLECTED,
             text => panic!("{text}"),
         };
         assert_counted(&[line], &[kind]);

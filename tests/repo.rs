@@ -493,6 +493,11 @@ fn whole_numbers_that_the_function_never_sees_are_whole_too() {
             &["1.5", "901", "-1", "00"],
         ),
         (
+            "AttendanceDelaySeconds",
+            &["6000", "86400"],
+            &["5999", "86400.5"],
+        ),
+        (
             "ExportDelaySeconds",
             &["600", "999", "1000"],
             &["599", "600.5"],
@@ -1096,6 +1101,7 @@ fn what_the_operators_commands_send_is_what_the_code_takes() {
         ..Sweep::default()
     };
     assert!(matches!(work("sweep-dry-run"), Work::Sweep(sweep) if sweep == dry_run));
+    assert!(matches!(work("collect"), Work::Collect(request) if request.rewrite_before.is_none()));
     assert!(
         matches!(work("request"), Work::Session(request) if request.rewrite_before.is_none() && request.hinted_at.is_none())
     );
@@ -1322,7 +1328,8 @@ fn the_dashboard_and_the_alarms_show_metrics_that_exist() {
     let body = body
         .as_str()
         .unwrap()
-        .replace("${ExportDelaySeconds}", "3600");
+        .replace("${ExportDelaySeconds}", "3600")
+        .replace("${AttendanceDelaySeconds}", "86400");
     let body: Value = serde_json::from_str(&body).unwrap();
     let (mut shown, mut types, mut listed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for widget in body["widgets"].as_array().unwrap() {
@@ -1467,7 +1474,7 @@ fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
             count(of_type("AWS::CloudWatch::Dashboard").count()),
         ),
         ("sweep_metrics", count(of_sweeps.count())),
-        ("session_metrics", Some(6.0)),
+        ("session_metrics", Some(8.0)),
     ] {
         assert_eq!(evaluated["names"][name].as_f64(), number, "{name}");
     }

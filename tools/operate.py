@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The operator's commands on a deployed stack: sweep, backfill, export, redrive, rewrite. The Makefile calls it.
+"""The operator's commands on a deployed stack: sweep, backfill, export, collect, redrive, rewrite, recollect. The Makefile calls it.
 
 It works through the operator's own AWS CLI, finds the queues in the stack's outputs, and sends what lies in events/. It
 asks nothing of IVS and writes nothing to the lake: the function does, so each command may be given again at any time.
-The environment says the rest: STACK, for export STAGE and SESSION, for backfill YES, for rewrite BEFORE.
+The environment says the rest: STACK, for export and collect STAGE and SESSION, for backfill YES, for rewrite and recollect
+BEFORE.
 """
 
 import datetime
@@ -34,8 +35,9 @@ STAGE_ARN = re.compile(r"arn:aws:ivs:[a-z0-9-]+:[0-9]+:stage/[A-Za-z0-9-]+")
 STAGE_RULE = "must be a stage's ARN, arn:aws:ivs:REGION:ACCOUNT:stage/ID, of at most 128 characters"
 SESSION_ID = re.compile(r"st-[A-Za-z0-9]{13}")
 SESSION_RULE = "must be a stage session's id: st- and 13 letters or digits, 16 characters in all"
-# The parameter of a rewrite, and its form as in the template.
+# The parameters of a rewrite and of its like for attendance, and their form as in the template.
 REWRITE = "RewriteBefore"
+RECOLLECT = "RecollectBefore"
 INSTANT = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})")
 INSTANT_RULE = "must be an instant by RFC 3339, such as 2026-11-23T00:00:00Z"
 # Of the CLI's settings in the operator's environment and files none may change what a command does.
@@ -254,14 +256,20 @@ def backfill():
         print(f"What it leaves, the ticks carry on ({ticks}); make backfill tells how much that is.")
 
 
-def export():
+def one_session():
+    """The stack, and the members that name the session."""
     stage = given("STAGE", STAGE_ARN, STAGE_RULE)
     session = given("SESSION", SESSION_ID, SESSION_RULE)
     stack = Stack()
     if stage.split(":")[3] != stack.region:
         raise Problem(f"STAGE={stage!r} must be a stage of {stack.region}, the only region that this stack asks")
+    return stack, {"stage_arn": stage, "session_id": session}
+
+
+def export():
+    stack, session = one_session()
     request = json.loads((EVENTS / "request.json").read_text())
-    request.update(stage_arn=stage, session_id=session)
+    request.update(session)
     aws(
         "sqs", "send-message", "--queue-url", stack.output("WorkQueueUrl"), "--delay-seconds", "0",
         "--message-body", json.dumps(request),
@@ -270,32 +278,64 @@ def export():
     print(stack.watch("WorkQueueUrl"))
 
 
+def collect():
+    stack, session = one_session()
+    request = json.loads((EVENTS / "collect.json").read_text())
+    request["collect"].update(session)
+    # The session's own group, as in the function's messages, so that it is not collected twice at once.
+    group = f"{session['stage_arn'].rsplit('/', 1)[1]}_{session['session_id']}"
+    aws(
+        "sqs", "send-message", "--queue-url", stack.output("CollectQueueUrl"), "--message-body", json.dumps(request),
+        "--message-group-id", group, "--message-deduplication-id", f"by-hand-{time.time_ns()}",
+    )  # fmt: skip
+    print("The request is sent. Its turn comes within a minute, or behind what waits. A participant takes half a second or more,")
+    print("and where attendance is there already, nothing is done.")
+    print(stack.watch("CollectQueueUrl"))
+
+
 def redrive():
-    stack = Stack()
+    """Both queues: one that cannot be moved does not keep the other."""
+    stack, failures = Stack(), []
+    queues = ((stack.output("WorkDeadLetterQueueUrl"), "work"), (stack.output("CollectDeadLetterQueueUrl"), "collections"))
+    for queue, name in queues:
+        try:
+            redrive_one(stack, queue, name)
+        except CliFailed as failure:
+            failures.append(failure)
+    print(stack.watch("WorkQueueUrl"))
+    print(stack.watch("CollectQueueUrl"))
+    if failures:
+        raise failures[0]
+
+
+def redrive_one(stack, queue, name):
     asked = ("QueueArn", "ApproximateNumberOfMessages")
-    queue = stack.output("WorkDeadLetterQueueUrl")
     queue = aws("sqs", "get-queue-attributes", "--queue-url", queue, "--attribute-names", *asked)["Attributes"]
     aws("sqs", "start-message-move-task", "--source-arn", queue["QueueArn"])
-    print(f"About {queue['ApproximateNumberOfMessages']} messages go back from the dead-letter queue to the queue of work.")
+    print(f"About {queue['ApproximateNumberOfMessages']} messages go back from the dead-letter queue to the queue of {name}.")
     print("How far that is:")
     print(f"  aws sqs list-message-move-tasks --region {stack.region} --source-arn {queue['QueueArn']}")
-    print(stack.watch("WorkQueueUrl"))
 
 
-def rewrite():
-    """Sets the stack's parameter for it. The sweeps do the rest."""
+def set_instant(parameter):
+    """Sets one of the two parameters to BEFORE. The sweeps do the rest."""
     before = os.environ.get("BEFORE")
     if before is None:
-        raise Problem(f"BEFORE is missing: it {INSTANT_RULE}, or be empty, which ends a rewrite")
+        raise Problem(f"BEFORE is missing: it {INSTANT_RULE}, or be empty, which ends it")
     if before:
         check_past("BEFORE", before)
     stack = Stack()
-    if REWRITE not in stack.parameters:
-        raise Problem(f"the stack {stack.name!r} has no parameter {REWRITE}; deploy this version first: make deploy")
-    if stack.parameters[REWRITE] == before:
-        print(f"{REWRITE} is {before or 'empty'} already, so nothing was changed.")
+    if parameter not in stack.parameters:
+        raise Problem(f"the stack {stack.name!r} has no parameter {parameter}; deploy this version first: make deploy")
+    if stack.parameters[parameter] == before:
+        print(f"{parameter} is {before or 'empty'} already, so nothing was changed.")
     else:
-        change(stack, REWRITE, before)
+        change(stack, parameter, before)
+    return stack, before
+
+
+def rewrite():
+    stack, before = set_instant(REWRITE)
     if not before:
         print("No file is written anew any more, but for those that wait in the queue of work.")
         return
@@ -306,6 +346,18 @@ def rewrite():
     print(f"  {stack.output('FollowLogs')}")
     print("Rows that `make erase` removed before that instant come back (docs/erasure.md).")
     print("Later deployments keep the instant, which does no harm: a file that was written since is not written again.")
+
+
+def recollect():
+    stack, before = set_instant(RECOLLECT)
+    if not before:
+        print("No attendance is collected anew any more, but for what waits in the queue of collections.")
+        return
+    print(f"Attendance last written before {before} is collected once more, if IVS still lists its session: IVS is asked again")
+    print("for each participant. Where it tells of fewer events than are stored, the stored ones are kept. Sweeps do that behind")
+    print("all other work, until no such file is left. How much, each sweep says in its line of the log under `collect_enqueued`:")
+    print(f"  {stack.output('FollowLogs')}")
+    print("It asks for those who stand in the file of participants, so who was erased there does not come back (docs/erasure.md).")
 
 
 def check_past(name, value):
@@ -341,7 +393,7 @@ def change(stack, parameter, value):
     print("The update is done.")
 
 
-COMMANDS = {command.__name__: command for command in (sweep, backfill, export, redrive, rewrite)}
+COMMANDS = {command.__name__: command for command in (sweep, backfill, export, collect, redrive, rewrite, recollect)}
 
 
 def main():

@@ -10,9 +10,9 @@ import os
 import re
 import sys
 
-# The queue of work is named STACK-work, and a queue's name has at most 80 characters.
-STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,74}")
-STACK_RULE = "must be a stack's name: letters, digits and -, the first a letter, at most 75"
+# The queue of collections is named STACK-collect.fifo, and a queue's name has at most 80 characters.
+STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,66}")
+STACK_RULE = "must be a stack's name: letters, digits and -, the first a letter, at most 67"
 
 VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}")
