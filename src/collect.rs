@@ -6,9 +6,12 @@
 //!
 //! Level-triggered as `reconcile` is: anyone may ask for a session, at any time and any number of times.
 
+mod list;
+mod part_store;
 mod parts;
+mod writer;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,30 +25,28 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use self::list::{List, attendee};
+use self::part_store::{PartStore, check, weight};
 use self::parts::{Part, Told, parts_of};
+use self::writer::{Counts, Writer, Written, is_fresh};
 use crate::config::Scope;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ivs::{Found, Ivs};
-use crate::lake::{Failed, File, Lake, Object, Put, Seen};
-use crate::presence::{self, Frame, Presence, presence};
+use crate::lake::{Failed, Lake, Seen};
 use crate::queue::{Order, Outgoing, Queue};
 use crate::reconcile::final_from;
 use crate::session::{EndedSession, SessionRef};
-use crate::store::{MOST_PUTS, Memory, PARTICIPANTS_COUNTED, Store, after_a_race, counted};
+use crate::store::{Memory, Store};
 use crate::table::attendance::{ATTENDANCE, Attendee};
-use crate::table::participant_events::{Event, PARTICIPANT_EVENTS, Person, Texts};
+use crate::table::participant_events::{Event, PARTICIPANT_EVENTS};
 use crate::table::participants::{PARTICIPANTS, Participant};
 
 /// How long an invocation begins parts. So a session of many parts holds up others by no more than that.
 const BEGIN_PARTS_FOR: Duration = Duration::from_mins(5);
 
-/// In metadata: people asked for; rows of events; events that IVS listed, before anything was left out; and the ETag of the events
-/// that an attendance was built from.
-const COLLECTED: &str = "collected";
-const EVENTS: &str = "events";
-const LISTED_EVENTS: &str = "listed-events";
-const EVENTS_ETAG: &str = "events-etag";
+/// What asking for a part is called in errors; GetParticipant runs beside it.
+const EVENTS_OF: &str = "ListParticipantEvents";
 
 /// What collecting needs.
 #[derive(Debug)]
@@ -123,39 +124,6 @@ struct Done {
     end_time: Option<DateTime<Utc>>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    participants: Option<u64>,
-    collected: Option<u64>,
-    events: Option<u64>,
-}
-
-/// The list of participants that a collection works on.
-struct List {
-    session: EndedSession,
-    people: Vec<Attendee>,
-    /// The places of the people that IVS is asked for.
-    asked: Vec<usize>,
-    /// The folder of the parts that belong to this list and to these settings.
-    folder: String,
-}
-
-/// The events of a session, and what they and the details of the people weigh.
-#[derive(Default)]
-struct Gathered {
-    events: Vec<Event>,
-    listed_events: usize,
-    bytes: usize,
-}
-
-/// Which events lie in the lake after a PUT.
-enum Events {
-    /// These, under this ETag.
-    There(Vec<Event>, String),
-    /// More than were found now.
-    More,
-}
-
 impl Request {
     /// Joins two requests for the same session: the latest rewrite.
     pub fn join(&mut self, other: &Self) {
@@ -194,7 +162,7 @@ impl Request {
 
     /// Whether what was written then is good enough.
     fn is_fresh(&self, written: DateTime<Utc>) -> bool {
-        self.rewrite_before.is_none_or(|before| written >= before)
+        is_fresh(self.rewrite_before, written)
     }
 }
 
@@ -273,7 +241,6 @@ impl Collector {
         if self.scope == Scope::Nobody {
             return Ok(Done::without_object(Outcome::NotDue));
         }
-        let begin_until = Instant::now() + BEGIN_PARTS_FOR;
         let resource = &request.session.to_string();
         let found = deadline
             .within_work_time(
@@ -304,104 +271,150 @@ impl Collector {
             });
         }
         let forgotten = known.is_none();
-        let list = deadline
+        let participants = deadline
             .within_work_time("GetObject", resource, self.list(request, known, &days))
             .await?;
-        let Some(mut list) = list else {
-            let outcome = if forgotten {
+        let Some(list) = participants else {
+            return Ok(Done::without_object(if forgotten {
                 Outcome::Gone
             } else {
                 Outcome::NotDue
-            };
-            return Ok(Done::without_object(outcome));
+            }));
         };
-
+        let end_time = Some(list.session.end_time);
+        let listed = self.lake.folder(&list.folder);
         let listed = deadline
-            .within_work_time("ListObjectsV2", resource, self.lake.folder(&list.folder))
+            .within_work_time("ListObjectsV2", resource, listed)
             .await?;
-        let fresh = listed.iter().filter(|&(_, &time)| request.is_fresh(time));
-        let names: BTreeSet<String> = fresh.map(|(name, _)| name.clone()).collect();
-        let (mut there, mut missing) = (Vec::new(), Vec::new());
-        for part in parts_of(list.asked.len()) {
-            part.sort_out(&names, &mut there, &mut missing);
-        }
-        if forgotten && !missing.is_empty() {
+        let mut parts = Parts::sort_out(request, &list, listed);
+        if forgotten && !parts.missing.is_empty() {
             return Ok(Done::without_object(Outcome::Gone));
         }
-        let mut missing = VecDeque::from(missing);
-        if let Some(first) = missing.pop_front() {
-            let pieces = first.split(receives.saturating_sub(1));
-            pieces
-                .into_iter()
-                .rev()
-                .for_each(|piece| missing.push_front(piece));
-        }
+        parts.split_first(receives.saturating_sub(1));
 
-        // A session of one part is collected at once, and leaves no part behind.
         let mut whole = None;
-        if there.is_empty() && missing.len() == 1 {
-            let part = missing.remove(0).into_iter().next();
-            if let Some(part) = part {
+        if parts.there.is_empty() && parts.missing.len() == 1 {
+            // A session of one part is collected at once, and leaves no part behind.
+            if let Some(part) = parts.missing.pop_front() {
                 let told = self.ask(&list, &part);
-                let told = deadline
-                    .within_work_time("ListParticipantEvents", resource, told)
-                    .await?;
+                let told = deadline.within_work_time(EVENTS_OF, resource, told).await?;
                 whole = Some((part, told));
             }
-        }
-        let mut events = match there.last() {
-            Some(last) if !missing.is_empty() => self.counted_up_to(&list, last, deadline).await?,
-            _ => 0,
-        };
-        // The time that a participant takes: one page of events, or what the last part took for each.
-        let (mut pace, mut begun) = (self.interval, false);
-        while let Some(part) = missing.front() {
-            let people = u32::try_from(part.people.len()).unwrap_or(u32::MAX);
-            let (began, takes) = (Instant::now(), pace * people);
-            if begun && (began + takes > begin_until || takes > deadline.left()) {
-                break;
+        } else {
+            let events = self.take_parts(&list, &mut parts, deadline).await?;
+            if !parts.missing.is_empty() {
+                self.send_on(request, now, deadline).await?;
+                let collected = parts.there.iter().map(|part| part.people.len()).sum();
+                return Ok(Done {
+                    outcome: Outcome::Continued,
+                    counts: Counts::new(list.people.len(), collected, events),
+                    key: None,
+                    end_time,
+                });
             }
-            let told = self.ask(&list, part);
-            let told = deadline.within_work_time("ListParticipantEvents", resource, told);
-            let told = match told.await {
-                // It had only what the others left of the time, so this is no failure.
-                Err(Error::OutOfTime { .. }) if begun => break,
-                told => told?,
-            };
-            (pace, begun) = (self.interval.max(began.elapsed() / people), true);
-            events += told.iter().map(|it| it.events.len()).sum::<usize>();
-            let stale = listed.contains_key(&part.name);
-            let put = self.put_part(&list, part, &told, events, stale);
-            deadline.within_put_time("PutObject", resource, put).await?;
-            there.extend(missing.pop_front());
         }
-        if !missing.is_empty() {
-            let message = vec![request.message(now)];
-            let sent = async {
-                self.queue
-                    .send(message)
-                    .await
-                    .map_err(|unsent| unsent.error)
-            };
-            deadline
-                .within_put_time("SendMessageBatch", resource, sent)
-                .await?;
-            let collected = there.iter().map(|part| part.people.len()).sum();
-            return Ok(Done {
-                outcome: Outcome::Continued,
-                counts: Counts::new(list.people.len(), collected, events),
-                key: None,
-                end_time: Some(list.session.end_time),
-            });
-        }
-        there.sort_by_key(|part| part.people.start);
-        let gathered = self.gather(&mut list, there, whole);
+        self.finish(request, list, parts.there, whole, deadline)
+            .await
+    }
+
+    /// Brings the parts together, and writes both objects.
+    async fn finish(
+        &self,
+        request: &Request,
+        mut list: List,
+        there: Vec<Part>,
+        whole: Option<(Part, Vec<Told>)>,
+        deadline: &Deadline,
+    ) -> Result<Done, Error> {
+        let (resource, end_time) = (&request.session.to_string(), Some(list.session.end_time));
+        let part_store = self.part_store();
+        let gathered = part_store.gather(&mut list, there, whole);
         let gathered = deadline
             .within_work_time("GetObject", resource, gathered)
             .await?;
+        let writer = Writer {
+            store: self.store(),
+            rewrite_before: request.rewrite_before,
+        };
+        let key = self
+            .lake
+            .key(ATTENDANCE.name, list.session.day(), &request.session);
+        let written = writer.write(list, gathered);
+        let (written, counts) = deadline
+            .within_put_time("PutObject", resource, written)
+            .await?;
+        let outcome = match written {
+            Written::New => Outcome::Collected,
+            Written::BySomebodyElse => Outcome::UpToDate,
+            Written::Kept => Outcome::Kept,
+        };
+        Ok(Done {
+            outcome,
+            counts,
+            key: Some(key),
+            end_time,
+        })
+    }
+
+    /// Sends the request to the end of the queue.
+    async fn send_on(
+        &self,
+        request: &Request,
+        now: DateTime<Utc>,
+        deadline: &Deadline,
+    ) -> Result<(), Error> {
+        let (message, resource) = (vec![request.message(now)], request.session.to_string());
+        let sent = async {
+            self.queue
+                .send(message)
+                .await
+                .map_err(|unsent| unsent.error)
+        };
         deadline
-            .within_put_time("PutObject", resource, self.write(request, list, gathered))
+            .within_put_time("SendMessageBatch", &resource, sent)
             .await
+    }
+
+    /// Asks for the missing parts, as many as there is time for, at least for one, and puts each. Returns the rows of events of
+    /// all parts that are there then.
+    async fn take_parts(
+        &self,
+        list: &List,
+        parts: &mut Parts,
+        deadline: &Deadline,
+    ) -> Result<usize, Error> {
+        let (resource, part_store) = (&list.session.name.to_string(), self.part_store());
+        let until = Instant::now() + BEGIN_PARTS_FOR;
+        let mut events = 0;
+        if let (Some(before), false) = (parts.there.last(), parts.missing.is_empty()) {
+            let counted = part_store.counted_up_to(list, before);
+            events = deadline
+                .within_work_time("HeadObject", resource, counted)
+                .await?;
+        }
+        // The time that a participant takes: one page of events, or what the last part took for each.
+        let (mut pace, mut is_first) = (self.interval, true);
+        while let Some(part) = parts.missing.front() {
+            let people = u32::try_from(part.people.len()).unwrap_or(u32::MAX);
+            let (now, takes) = (Instant::now(), pace * people);
+            if !is_first && (now + takes > until || takes > deadline.left()) {
+                break;
+            }
+            let told = self.ask(list, part);
+            let told = match deadline.within_work_time(EVENTS_OF, resource, told).await {
+                // It had only what the others left of the time, so this is no failure.
+                Err(Error::OutOfTime { .. }) if !is_first => break,
+                told => told?,
+            };
+            (pace, is_first) = (self.interval.max(now.elapsed() / people), false);
+            events += told.iter().map(|it| it.events.len()).sum::<usize>();
+            let stale = parts.stale.contains(&part.name);
+            let put = part_store.put(list, part, &told, events, stale);
+            deadline.within_put_time("PutObject", resource, put).await?;
+            parts.there.extend(parts.missing.pop_front());
+        }
+        parts.there.sort_by_key(|part| part.people.start);
+        Ok(events)
     }
 
     /// Looks whether attendance is there, and fresh enough.
@@ -446,28 +459,25 @@ impl Collector {
                 each,
             )?;
             let stored_end = stored.session_end_time;
-            let session = match known {
-                Some(session) => {
-                    let end_time = session.end_time.max(stored_end.unwrap_or(session.end_time));
-                    if object.last_modified < final_from(end_time, self.confirm_after) {
-                        return Ok(None);
-                    }
-                    EndedSession {
-                        end_time,
-                        ..session
-                    }
+            let session = if let Some(session) = known {
+                let end_time = session.end_time.max(stored_end.unwrap_or(session.end_time));
+                if object.last_modified < final_from(end_time, self.confirm_after) {
+                    return Ok(None);
                 }
-                None => {
-                    // A list of nobody does not tell its session's times, and nothing is written of them.
-                    let start_time = stored.session_start_time.or(request.start_time);
-                    let Some(start_time) = start_time else {
-                        return Ok(None);
-                    };
-                    EndedSession {
-                        name: name.clone(),
-                        start_time,
-                        end_time: stored_end.unwrap_or(start_time),
-                    }
+                EndedSession {
+                    end_time,
+                    ..session
+                }
+            } else {
+                // A list of nobody does not tell its session's times, and nothing is written of them.
+                let start_time = stored.session_start_time.or(request.start_time);
+                let Some(start_time) = start_time else {
+                    return Ok(None);
+                };
+                EndedSession {
+                    name: name.clone(),
+                    start_time,
+                    end_time: stored_end.unwrap_or(start_time),
                 }
             };
             let is_asked = |person: &&Attendee| {
@@ -545,7 +555,7 @@ impl Collector {
         while let Some(page) = pages.try_next().await? {
             bytes += weight(&page);
             events.extend(page);
-            self.check(name, bytes, events.len())?;
+            check(self.memory, name, bytes, events.len())?;
         }
         let mut events = (PARTICIPANT_EVENTS.merge)(events);
         let listed_events = events.len();
@@ -556,296 +566,9 @@ impl Collector {
         Ok((listed_events, events))
     }
 
-    fn check(&self, name: &SessionRef, bytes: usize, events: usize) -> Result<(), Error> {
-        if bytes > self.memory.for_rows() {
-            let rows_of = PARTICIPANT_EVENTS.rows_of;
-            return Err(self.memory.too_small(&name.to_string(), events, rows_of));
-        }
-        Ok(())
-    }
-
-    /// The events up to a part, by its metadata.
-    async fn counted_up_to(
-        &self,
-        list: &List,
-        part: &Part,
-        deadline: &Deadline,
-    ) -> Result<usize, Error> {
-        let key = list.key(part);
-        let seen = self.lake.head(&key);
-        let seen = deadline.within_work_time("HeadObject", &key, seen).await?;
-        let events = seen.and_then(|seen| counted(&seen, EVENTS));
-        Ok(events
-            .and_then(|events| events.try_into().ok())
-            .unwrap_or(0))
-    }
-
-    /// Puts a part. Where it is there meanwhile, that one is as good; a `stale` one is replaced.
-    async fn put_part(
-        &self,
-        list: &List,
-        part: &Part,
-        told: &[Told],
-        events: usize,
-        stale: bool,
-    ) -> Result<(), Error> {
-        let key = list.key(part);
-        let bytes = serde_json::to_vec(told).map_err(|error| {
-            let fault = "the part could not be encoded";
-            self.lake
-                .fault("PutObject", &key, fault, Some(error.into()))
-        })?;
-        let metadata = HashMap::from([(EVENTS.to_owned(), events.to_string())]);
-        let file = File::json(bytes, metadata);
-        for put in 0..MOST_PUTS {
-            let over = if stale || put > 0 {
-                self.lake.head(&key).await?.and_then(|seen| seen.etag)
-            } else {
-                None
-            };
-            if put > 0 && over.is_some() && !stale {
-                return Ok(());
-            }
-            if let Put::Written(_) = self.lake.put(&key, file.clone(), over.as_deref()).await? {
-                return Ok(());
-            }
-            after_a_race(put).await;
-        }
-        Err(self.store().lost_every_race(&key))
-    }
-
-    /// Brings the parts together: the events in file order, and the details to their people.
-    async fn gather(
-        &self,
-        list: &mut List,
-        there: Vec<Part>,
-        whole: Option<(Part, Vec<Told>)>,
-    ) -> Result<Gathered, Error> {
-        let mut gathered = Gathered::default();
-        let mut texts = Texts::default();
-        gathered.bytes = list.people.len() * size_of::<Attendee>();
-        if let Some((part, told)) = whole {
-            self.add(list, &part, told, &mut gathered, &mut texts)?;
-        }
-        for part in there {
-            let key = list.key(&part);
-            let fault = |fault: &str, source| self.lake.fault("GetObject", &key, fault, source);
-            let object = self.lake.read(&key).await?;
-            let object = object.ok_or_else(|| fault("the part has gone", None))?;
-            let told: Vec<Told> = serde_json::from_slice(&object.bytes).map_err(|error| {
-                fault("the object is no part of a collection", Some(error.into()))
-            })?;
-            if told.len() != part.people.len() {
-                return Err(fault("the part is of another number of people", None));
-            }
-            self.add(list, &part, told, &mut gathered, &mut texts)?;
-        }
-        gathered.events = (PARTICIPANT_EVENTS.merge)(gathered.events);
-        Ok(gathered)
-    }
-
-    fn add(
-        &self,
-        list: &mut List,
-        part: &Part,
-        told: Vec<Told>,
-        gathered: &mut Gathered,
-        texts: &mut Texts,
-    ) -> Result<(), Error> {
-        let places = list.asked[part.people.clone()].iter();
-        for (&place, mut told) in places.zip(told) {
-            let attendee = &mut list.people[place];
-            let person = Arc::new(Person {
-                participant_id: attendee.participant_id.clone().unwrap_or_default(),
-                user_id: attendee.user_id.clone(),
-            });
-            gathered.listed_events += told.listed_events;
-            gathered.bytes += weight(&told.events);
-            gathered.events.extend(told.events.into_iter().map(|event| {
-                let mut event = Event {
-                    person: Arc::clone(&person),
-                    ..event
-                };
-                texts.share_in(event.texts());
-                event
-            }));
-            if let Some(details) = &mut told.details {
-                gathered.bytes += details.weight();
-                texts.share_in(details.texts());
-            }
-            attendee.details = told.details.map(Box::new);
-        }
-        self.check(&list.session.name, gathered.bytes, gathered.events.len())
-    }
-
-    /// Puts the events, and then the attendance that follows from those that lie there in the end.
-    async fn write(
-        &self,
-        request: &Request,
-        mut list: List,
-        gathered: Gathered,
-    ) -> Result<Done, Error> {
-        let (name, day) = (&list.session.name, list.session.day());
-        let key = self.lake.key(ATTENDANCE.name, day, name);
-        let participants = list.people.len();
-        let done = |outcome, counts| Done {
-            outcome,
-            counts,
-            key: Some(key.clone()),
-            end_time: Some(list.session.end_time),
-        };
-        let (events, etag) = match self.put_events(request, &list, gathered).await? {
-            Events::There(events, etag) => (events, etag),
-            Events::More => {
-                if let Some(counts) = self.keep(request, &key).await? {
-                    return Ok(done(Outcome::Kept, counts));
-                }
-                // There is no attendance that could be kept: it is built from those events.
-                let events_key = self.lake.key(PARTICIPANT_EVENTS.name, day, name);
-                let Some(object) = self.lake.read(&events_key).await? else {
-                    return Err(self.store().lost_every_race(&events_key));
-                };
-                self.read_events(&list, &events_key, object)?
-            }
-        };
-        for place in &list.asked {
-            fill(&mut list.people[*place], &events, list.session.end_time);
-        }
-        let counts = Counts::new(participants, list.asked.len(), events.len());
-        let metadata = [
-            (PARTICIPANTS_COUNTED, participants.to_string()),
-            (COLLECTED, list.asked.len().to_string()),
-            (EVENTS, events.len().to_string()),
-            (EVENTS_ETAG, etag.trim_matches('"').to_owned()),
-        ];
-        drop(events);
+    fn part_store(&self) -> PartStore<'_> {
         let store = self.store();
-        let file = store.file(&ATTENDANCE, &list.session, &key, &list.people, &metadata)?;
-        let mut over = None;
-        for put in 0..MOST_PUTS {
-            if put > 0 || request.rewrite_before.is_some() {
-                let seen = self.lake.head(&key).await?;
-                let of_these = |seen: &Seen| {
-                    seen.metadata.get(EVENTS_ETAG).map(String::as_str)
-                        == Some(etag.trim_matches('"'))
-                };
-                match seen {
-                    // Somebody else was faster, with the same events.
-                    Some(seen) if request.is_fresh(seen.last_modified) && of_these(&seen) => {
-                        return Ok(done(Outcome::UpToDate, counts));
-                    }
-                    seen => over = seen.and_then(|seen| seen.etag),
-                }
-            }
-            if let Put::Written(_) = self.lake.put(&key, file.clone(), over.as_deref()).await? {
-                return Ok(done(Outcome::Collected, counts));
-            }
-            after_a_race(put).await;
-        }
-        Err(store.lost_every_race(&key))
-    }
-
-    /// Puts the events, unless others are there: only a rewrite replaces those, and never by fewer.
-    async fn put_events(
-        &self,
-        request: &Request,
-        list: &List,
-        gathered: Gathered,
-    ) -> Result<Events, Error> {
-        let (store, session) = (self.store(), &list.session);
-        let key = self
-            .lake
-            .key(PARTICIPANT_EVENTS.name, session.day(), &session.name);
-        let Gathered {
-            events,
-            listed_events,
-            ..
-        } = gathered;
-        let metadata = [
-            (EVENTS, events.len().to_string()),
-            (LISTED_EVENTS, listed_events.to_string()),
-        ];
-        let file = store.file(&PARTICIPANT_EVENTS, session, &key, &events, &metadata)?;
-        let mut over = None;
-        for put in 0..MOST_PUTS {
-            if put > 0 || request.rewrite_before.is_some() {
-                over = match self.lake.head(&key).await? {
-                    None => None,
-                    Some(seen) if request.is_fresh(seen.last_modified) => {
-                        let Some(object) = self.lake.read(&key).await? else {
-                            continue;
-                        };
-                        drop(events);
-                        let (events, etag) = self.read_events(list, &key, object)?;
-                        return Ok(Events::There(events, etag));
-                    }
-                    Some(seen) => {
-                        let listed = u64::try_from(listed_events).ok();
-                        if counted(&seen, LISTED_EVENTS) > listed {
-                            return Ok(Events::More);
-                        }
-                        seen.etag
-                    }
-                };
-            }
-            let written = self.lake.put(&key, file.clone(), over.as_deref()).await?;
-            if let Put::Written(etag) = written {
-                return Ok(Events::There(events, etag));
-            }
-            after_a_race(put).await;
-        }
-        Err(store.lost_every_race(&key))
-    }
-
-    fn read_events(
-        &self,
-        list: &List,
-        key: &str,
-        object: Object,
-    ) -> Result<(Vec<Event>, String), Error> {
-        let (mut events, mut texts) = (Vec::new(), Texts::default());
-        let mut last: Option<Arc<Person>> = None;
-        let each = |rows: Vec<Event>| {
-            for mut event in rows {
-                texts.share_in(event.texts());
-                // They lie by participant.
-                match &last {
-                    Some(person) if *person == event.person => event.person = Arc::clone(person),
-                    _ => last = Some(Arc::clone(&event.person)),
-                }
-                events.push(event);
-            }
-        };
-        let held = list.people.len() * size_of::<Attendee>();
-        let (memory, resource) = ((held, size_of::<Event>()), list.session.name.to_string());
-        self.store()
-            .decode(&PARTICIPANT_EVENTS, &resource, key, &object, memory, each)?;
-        Ok((events, object.etag))
-    }
-
-    /// Puts attendance once more with its own bytes, so that its time says that it was looked at. `None`: it is not there.
-    async fn keep(&self, request: &Request, key: &str) -> Result<Option<Counts>, Error> {
-        for put in 0..MOST_PUTS {
-            let Some(Object {
-                bytes,
-                etag,
-                last_modified,
-                metadata,
-            }) = self.lake.read(key).await?
-            else {
-                return Ok(None);
-            };
-            let counts = Counts::by(&metadata);
-            if request.is_fresh(last_modified) {
-                return Ok(Some(counts));
-            }
-            let file = File::parquet(bytes, metadata);
-            if let Put::Written(_) = self.lake.put(key, file, Some(&etag)).await? {
-                return Ok(Some(counts));
-            }
-            after_a_race(put).await;
-        }
-        Err(self.store().lost_every_race(key))
+        PartStore { store }
     }
 
     fn store(&self) -> Store<'_> {
@@ -872,13 +595,11 @@ impl Collector {
     }
 
     async fn start_time(&self, request: &Request) -> Result<Option<DateTime<Utc>>, Error> {
-        match request.start_time {
-            Some(start_time) => Ok(Some(start_time)),
-            None => {
-                let what = Failed::Collection;
-                self.lake.start_by_marker(&request.session, what).await
-            }
+        if request.start_time.is_some() {
+            return Ok(request.start_time);
         }
+        let what = Failed::Collection;
+        self.lake.start_by_marker(&request.session, what).await
     }
 }
 
@@ -893,103 +614,39 @@ fn days(start_time: Option<DateTime<Utc>>, known: bool) -> Vec<NaiveDate> {
     days.collect()
 }
 
-/// A row of `participants` as one of `attendance`.
-fn attendee(row: Participant) -> Attendee {
-    let replication_type = row.replication_type.as_ref().map(|state| state.as_str());
-    Attendee {
-        is_replica: replication_type == Some("REPLICA"),
-        participant_id: row.participant_id.map(Into::into),
-        user_id: row.user_id.map(Into::into),
-        first_join_time: row.first_join_time,
-        published: row.published,
-        ..Attendee::default()
-    }
+/// The parts of a session.
+struct Parts {
+    there: Vec<Part>,
+    missing: VecDeque<Part>,
+    /// The names of those that are there but are to be written once more.
+    stale: BTreeSet<String>,
 }
 
-/// What follows from the events of a session for one participant. `events` are in file order.
-fn fill(attendee: &mut Attendee, events: &[Event], session_end_time: DateTime<Utc>) {
-    let id = attendee.participant_id.as_deref().unwrap_or_default();
-    let from = events.partition_point(|event| *event.person.participant_id < *id);
-    let until = events.partition_point(|event| *event.person.participant_id <= *id);
-    let of_one: Vec<_> = events[from..until]
-        .iter()
-        .map(|event| presence::Event {
-            name: event.name.as_deref(),
-            time: event.event_time,
-            remote_participant_id: event.remote_participant_id.as_deref(),
-        })
-        .collect();
-    let frame = Frame {
-        session_end_time,
-        first_join_time: attendee.first_join_time,
-        is_replica: attendee.is_replica,
-    };
-    let Presence {
-        last_leave_time,
-        last_event_time,
-        connected_ms,
-        watch_ms,
-        publish_ms,
-        joins,
-        publish_starts,
-        publishers_watched,
-        errors,
-        events,
-        join_inferred,
-        leave_inferred,
-        ..
-    } = presence(&of_one, &frame);
-    attendee.last_leave_time = last_leave_time;
-    attendee.last_event_time = last_event_time;
-    attendee.connected_ms = Some(connected_ms);
-    attendee.watch_ms = Some(watch_ms);
-    attendee.publish_ms = Some(publish_ms);
-    attendee.joins = Some(joins);
-    attendee.publish_starts = Some(publish_starts);
-    attendee.publishers_watched = Some(publishers_watched);
-    attendee.errors = Some(errors);
-    attendee.events = Some(events);
-    attendee.join_inferred = Some(join_inferred);
-    attendee.leave_inferred = Some(leave_inferred);
-}
-
-/// What events take of memory, in bytes, their encoding included.
-fn weight(events: &[Event]) -> usize {
-    events.iter().map(Event::weight).sum()
-}
-
-impl List {
-    fn key(&self, part: &Part) -> String {
-        format!("{}{}", self.folder, part.name)
-    }
-}
-
-impl Counts {
-    fn new(participants: usize, collected: usize, events: usize) -> Self {
-        let number = |count: usize| u64::try_from(count).ok();
+impl Parts {
+    /// Sorts the parts of a list by what its folder has.
+    fn sort_out(request: &Request, list: &List, folder: BTreeMap<String, DateTime<Utc>>) -> Self {
+        let (fresh, stale): (BTreeMap<_, _>, BTreeMap<_, _>) = folder
+            .into_iter()
+            .partition(|&(_, written)| request.is_fresh(written));
+        let fresh = fresh.into_keys().collect();
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
+        for part in parts_of(list.asked.len()) {
+            part.sort_out(&fresh, &mut there, &mut missing);
+        }
         Self {
-            participants: number(participants),
-            collected: number(collected),
-            events: number(events),
+            there,
+            missing: missing.into(),
+            stale: stale.into_keys().collect(),
         }
     }
 
-    /// By the metadata of an attendance.
-    fn by(metadata: &HashMap<String, String>) -> Self {
-        let number = |name| {
-            metadata
-                .get(name)
-                .and_then(|count: &String| count.parse().ok())
-        };
-        Self {
-            participants: number(PARTICIPANTS_COUNTED),
-            collected: number(COLLECTED),
-            events: number(EVENTS),
+    /// Halves the first part that is missing so many times.
+    fn split_first(&mut self, times: u32) {
+        if let Some(first) = self.missing.pop_front() {
+            for piece in first.split(times).into_iter().rev() {
+                self.missing.push_front(piece);
+            }
         }
-    }
-
-    fn of(seen: &Seen) -> Self {
-        Self::by(&seen.metadata)
     }
 }
 

@@ -49,8 +49,6 @@ pub struct Config {
     pub use_fips: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`
     pub use_dual_stack: bool,
-    /// Whether `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names another S3 server, which needs path style.
-    pub path_style: bool,
     /// `AWS_CA_BUNDLE`: the file of the roots to trust in place of the system's.
     pub ca_bundle: Option<String>,
 }
@@ -117,35 +115,6 @@ impl Config {
             });
         }
         let queue_url = required("QUEUE_URL", "must be the URL of the queue of work")?;
-        let collect = get("COLLECT").unwrap_or_else(|| "everyone".to_owned());
-        let collect = match &*collect {
-            "everyone" => Scope::Everyone,
-            "publishers" => Scope::Publishers,
-            "nobody" => Scope::Nobody,
-            _ => {
-                let (variable, value) = ("COLLECT", collect);
-                let rule = "must be everyone, publishers or nobody";
-                return Err(ConfigError::Wrong {
-                    variable,
-                    value,
-                    rule,
-                });
-            }
-        };
-        let collect_details = get("COLLECT_DETAILS").unwrap_or_else(|| "true".to_owned());
-        let collect_details = match &*collect_details {
-            "true" => true,
-            "false" => false,
-            _ => {
-                let (variable, value) = ("COLLECT_DETAILS", collect_details);
-                let rule = "must be true or false";
-                return Err(ConfigError::Wrong {
-                    variable,
-                    value,
-                    rule,
-                });
-            }
-        };
         let confirm_after = TimeDelta::minutes(number(
             get,
             "CONFIRM_AFTER_MINUTES",
@@ -163,8 +132,22 @@ impl Config {
             |&n: &i64| n == 0 || (15..=9_999).contains(&n) && TimeDelta::days(n) > confirm_after,
         )?;
         Ok(Self {
-            collect,
-            collect_details,
+            collect: one_of(
+                get,
+                "COLLECT",
+                &[
+                    ("everyone", Scope::Everyone),
+                    ("publishers", Scope::Publishers),
+                    ("nobody", Scope::Nobody),
+                ],
+                "must be everyone, publishers or nobody",
+            )?,
+            collect_details: one_of(
+                get,
+                "COLLECT_DETAILS",
+                &[("true", true), ("false", false)],
+                "must be true or false",
+            )?,
             collect_queue_url: get("COLLECT_QUEUE_URL").unwrap_or_else(|| queue_url.clone()),
             // At half a call a second a part of a collection fits into an invocation.
             collect_calls_per_second: number(
@@ -202,7 +185,6 @@ impl Config {
                 "AWS_REGION",
                 "must be the region of the stages, as Lambda sets it",
             )?,
-            path_style: endpoint("S3").is_some(),
             endpoints: Endpoints {
                 ivs: endpoint("IVS_REALTIME"),
                 s3: endpoint("S3"),
@@ -245,6 +227,25 @@ fn instant(
             variable,
             value,
             rule: "must be an instant by RFC 3339, like 2026-11-23T18:00:00Z",
+        }),
+    }
+}
+
+/// One of the values that a variable may have; the first one if it is not set.
+fn one_of<T: Copy>(
+    get: impl Fn(&str) -> Option<String>,
+    variable: &'static str,
+    values: &[(&str, T)],
+    rule: &'static str,
+) -> Result<T, ConfigError> {
+    let value = get(variable);
+    let is_meant = |&&(text, _): &&(&str, T)| value.as_deref().is_none_or(|value| value == text);
+    match values.iter().find(is_meant) {
+        Some(&(_, meant)) => Ok(meant),
+        None => Err(ConfigError::Wrong {
+            variable,
+            value: value.unwrap_or_default(),
+            rule,
         }),
     }
 }
@@ -332,7 +333,7 @@ mod tests {
         );
         assert_eq!(config.recollect_before, None);
         assert_eq!(config.confirm_after, TimeDelta::minutes(60));
-        assert!(!config.path_style);
+        assert_eq!(config.endpoints.s3, None);
     }
 
     #[test]
@@ -401,15 +402,6 @@ mod tests {
         assert_eq!(
             message,
             "the environment variable BUCKET is missing: must name the bucket of the lake"
-        );
-    }
-
-    #[test]
-    fn an_s3_endpoint_of_ones_own_wants_path_style() {
-        assert!(
-            parse(&[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")])
-                .unwrap()
-                .path_style
         );
     }
 }

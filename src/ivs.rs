@@ -2,12 +2,12 @@
 //!
 //! The SDK signs, retries and parses. This file checks the optional fields of the SDK's types that the rest needs.
 //! <https://docs.aws.amazon.com/ivs/latest/RealTimeAPIReference/Welcome.html>: GetStageSession, ListParticipants,
-//! ListStages, ListStageSessions; those of one participant are in `ivs/participant.rs`.
+//! ListStages, ListStageSessions, GetParticipant, ListParticipantEvents.
 
 pub mod pages;
-pub mod participant;
 pub mod rate_limiter;
 pub mod retry_budget;
+mod rows;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -38,8 +38,6 @@ use aws_sdk_ivsrealtime::operation::list_stage_sessions::{
     ListStageSessionsError, ListStageSessionsOutput,
 };
 use aws_sdk_ivsrealtime::operation::list_stages::{ListStagesError, ListStagesOutput};
-use aws_sdk_ivsrealtime::primitives::DateTime as SdkDateTime;
-use aws_sdk_ivsrealtime::types::ParticipantSummary;
 use aws_smithy_runtime_api::client::interceptors::context::Error as OperationError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
@@ -47,12 +45,14 @@ use chrono::{DateTime, Utc};
 use futures::Stream;
 
 use self::pages::{Page, follow};
-use self::participant::{by_key, hash};
 use self::rate_limiter::{LimitedHttpClient, RateLimiter};
 use self::retry_budget::RetryBudget;
+use self::rows::{by_key, details, event, hash, participant, to_the_milli};
 use crate::error::Error;
 use crate::session::{EndedSession, SessionRef, StageArn};
 use crate::table::Map;
+use crate::table::attendance::Details;
+use crate::table::participant_events::Event;
 use crate::table::participants::Participant;
 use crate::throttles::{Throttles, code, is_throttle, is_time_out};
 
@@ -358,6 +358,80 @@ impl Ivs {
         )
     }
 
+    /// Asks for the details of a participant; `None` if IVS does not know the participant.
+    ///
+    /// # Errors
+    /// Any of IVS's.
+    pub async fn details(
+        &self,
+        name: &SessionRef,
+        participant_id: &str,
+    ) -> Result<Option<Details>, Error> {
+        self.budget_beside.begin();
+        let request = self.beside.get_participant();
+        let answer = request
+            .stage_arn(name.stage_arn.as_str())
+            .session_id(name.session_id.as_str())
+            .participant_id(participant_id)
+            .send()
+            .await;
+        let resource = || format!("participant {participant_id} of {name}");
+        let participant = match answer {
+            Ok(answer) => answer.participant,
+            Err(error) if error.code() == Some(NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(self.failure(GET_PARTICIPANT, &resource(), error)),
+        };
+        let fault = "the answer has no participant";
+        let participant =
+            participant.ok_or_else(|| self.unusable(GET_PARTICIPANT, &resource(), fault))?;
+        Ok(Some(details(participant)))
+    }
+
+    /// Lists the events of a participant, page after page ([`follow`]), in no particular order. The rows do not name the
+    /// participant yet.
+    ///
+    /// # Errors
+    /// Any of IVS's, and [`Error::BrokenPagination`].
+    pub fn events<'a>(
+        &'a self,
+        name: &'a SessionRef,
+        participant_id: &'a str,
+    ) -> impl Stream<Item = Result<Vec<Event>, Error>> + 'a {
+        let resource = format!("participant {participant_id} of {name}");
+        follow(
+            LIST_PARTICIPANT_EVENTS,
+            resource,
+            |event: &Event| Some(hash(event)),
+            move |token| async move {
+                self.retry_budget.begin();
+                let resource = || format!("participant {participant_id} of {name}");
+                let request = self
+                    .client
+                    .list_participant_events()
+                    .max_results(PAGE_SIZE)
+                    .set_next_token(token);
+                let request = request
+                    .stage_arn(name.stage_arn.as_str())
+                    .session_id(name.session_id.as_str())
+                    .participant_id(participant_id);
+                let answer = request
+                    .send()
+                    .await
+                    .map_err(|error| self.failure(LIST_PARTICIPANT_EVENTS, &resource(), error))?;
+                let events = answer.events.into_iter().map(|listed| {
+                    event(listed).ok_or_else(|| {
+                        let fault = "a time of an event is out of range";
+                        self.unusable(LIST_PARTICIPANT_EVENTS, &resource(), fault)
+                    })
+                });
+                Ok(Page {
+                    items: events.collect::<Result<_, Error>>()?,
+                    next_token: answer.next_token,
+                })
+            },
+        )
+    }
+
     fn budget(&self, operation: &str) -> &RetryBudget {
         match operation {
             GET_PARTICIPANT => &self.budget_beside,
@@ -418,34 +492,6 @@ fn message<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<String> {
         Some(body.get("exceptionMessage")?.as_str()?.to_owned())
     };
     error.message().map(str::to_owned).or_else(said)
-}
-
-/// One summary as a row; the participant's id if its time is out of range.
-fn participant(summary: ParticipantSummary) -> Result<Participant, Option<String>> {
-    let first_join_time = summary.first_join_time.map(to_the_milli);
-    if first_join_time == Some(None) {
-        return Err(summary.participant_id);
-    }
-    Ok(Participant {
-        participant_id: summary.participant_id,
-        user_id: summary.user_id,
-        state: summary.state.map(|value| value.as_str().into()),
-        first_join_time: first_join_time.flatten(),
-        published: Some(summary.published),
-        recording_state: summary.recording_state.map(|value| value.as_str().into()),
-        replication_type: summary.replication_type.map(|value| value.as_str().into()),
-        replication_state: summary.replication_state.map(|value| value.as_str().into()),
-        source_stage_arn: summary.source_stage_arn,
-        source_session_id: summary.source_session_id,
-        redundant_ingest: Some(summary.redundant_ingest),
-        ingest_configuration_arn: summary.ingest_configuration_arn,
-    })
-}
-
-/// Cuts a time to the millisecond that a file can hold, so that rows compare equal before and after storage.
-fn to_the_milli(time: SdkDateTime) -> Option<DateTime<Utc>> {
-    let millis = i128::from(time.secs()) * 1000 + i128::from(time.subsec_nanos() / 1_000_000);
-    DateTime::from_timestamp_millis(i64::try_from(millis).ok()?)
 }
 
 fn configure(config: Builder, retry_budget: &RetryBudget, limiter: &Arc<RateLimiter>) -> Builder {

@@ -112,8 +112,10 @@ impl Attendance {
             collect: interval(config.collect_calls_per_second),
         };
         let ivs = Arc::new(Ivs::new(&aws::at(&sdk, endpoints.ivs), spacing));
+        // A server in place of S3 has no names of buckets within its own.
+        let path_style = endpoints.s3.is_some();
         let s3 = aws::at(&sdk, endpoints.s3);
-        let lake = Lake::new(&s3, config.path_style, config.bucket, config.prefix);
+        let lake = Lake::new(&s3, path_style, config.bucket, config.prefix);
         let lake = Arc::new(lake);
         let sqs = aws::at(&sdk, endpoints.sqs);
         let work = Queue::new(&sqs, config.queue_url);

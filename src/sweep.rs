@@ -9,26 +9,25 @@
 mod findings;
 mod ledger;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Days, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info};
 
-use self::findings::{Finding, Findings};
-use self::ledger::Ledger;
+use self::findings::{Finding, Findings, draw};
+use self::ledger::{Ledger, Objects};
 use crate::collect;
 use crate::config::Scope;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ivs::{Ivs, ListedSession, Stage};
-use crate::lake::{Lake, Times};
+use crate::lake::Lake;
 use crate::queue::{Outgoing, Queue};
 use crate::reconcile::{Outcome, due, final_from};
 use crate::session::{Rule, SessionRef, StageArn};
@@ -133,18 +132,6 @@ struct Listed {
     reached: Option<StageArn>,
     stages_left: usize,
     last_failure: Option<Error>,
-}
-
-/// When the lake's objects were last written.
-#[derive(Default)]
-struct Objects {
-    participants: Times,
-    attendance: Times,
-    parts: Times,
-    failed_exports: Times,
-    failed_collections: Times,
-    /// Those of the table `sessions`.
-    days: BTreeMap<NaiveDate, DateTime<Utc>>,
 }
 
 impl Sweeper {
@@ -548,14 +535,6 @@ fn counts(
             && failed > end_time
             && written.is_none_or(|written| written < failed)
     })
-}
-
-/// A place below `places`, another one each second.
-fn draw(now: DateTime<Utc>, places: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    now.timestamp().hash(&mut hasher);
-    let places = u64::try_from(places).unwrap_or(u64::MAX);
-    usize::try_from(hasher.finish() % places).unwrap_or(0)
 }
 
 /// The sessions by their whole names, and an error for the last malformed one.

@@ -1142,7 +1142,7 @@ fn the_operators_commands_find_what_they_look_for_in_the_template() {
 #[test]
 fn each_module_speaks_its_own_vocabulary() {
     let speakers: BTreeMap<&str, &[&str]> = BTreeMap::from([
-        ("aws_sdk_ivsrealtime", &["ivs.rs"][..]),
+        ("aws_sdk_ivsrealtime", &["ivs.rs", "ivs/rows.rs"][..]),
         ("aws_sdk_s3", &["lake.rs"]),
         ("aws_sdk_sqs", &["queue.rs"]),
         ("arrow::", &["table.rs"]),

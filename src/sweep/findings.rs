@@ -1,5 +1,7 @@
 //! What a sweep found, and which of it is enqueued.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use chrono::{DateTime, Utc};
 
 use crate::session::SessionRef;
@@ -51,6 +53,14 @@ fn ends<T>(found: &[T], room: usize) -> impl Iterator<Item = &T> {
     let room = room.min(found.len());
     let (newest, oldest) = (room - room / 2, found.len() - room / 2);
     found[..newest].iter().chain(&found[oldest..])
+}
+
+/// A place below `places`, another one each second.
+pub(super) fn draw(now: DateTime<Utc>, places: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    now.timestamp().hash(&mut hasher);
+    let places = u64::try_from(places).unwrap_or(u64::MAX);
+    usize::try_from(hasher.finish() % places).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@
 //! and what happened later than a minute before an object counts as news.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use std::time::Duration;
 use tokio::time::Instant;
 
-use super::{Objects, draw};
+use super::findings::draw;
 use crate::error::Error;
 use crate::ivs::{ListedSession, Stage};
-use crate::lake::{Lake, Put};
+use crate::lake::{Lake, Put, Times};
 use crate::session::SessionRef;
 use crate::store::{MOST_PUTS, Memory, Store, after_a_race};
 use crate::table::sessions::{SESSIONS, Session};
@@ -23,6 +23,18 @@ pub(super) const PUT_FOR: Duration = Duration::from_mins(1);
 const PUT_FOR_DELTA: TimeDelta = TimeDelta::minutes(1);
 /// Sessions of so many days change all the time: they are read at each tick.
 const LATE_DAYS: Days = Days::new(7);
+
+/// When the lake's objects were last written.
+#[derive(Default)]
+pub(super) struct Objects {
+    pub(super) participants: Times,
+    pub(super) attendance: Times,
+    pub(super) parts: Times,
+    pub(super) failed_exports: Times,
+    pub(super) failed_collections: Times,
+    /// Those of the table `sessions`.
+    pub(super) days: BTreeMap<NaiveDate, DateTime<Utc>>,
+}
 
 /// What writing sessions down needs.
 #[derive(Debug)]
