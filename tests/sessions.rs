@@ -394,6 +394,29 @@ async fn news_of_an_old_day_is_written_down_at_the_next_tick() {
     assert_eq!(written, &shown(collected));
 }
 
+#[tokio::test]
+async fn days_that_a_sweep_has_no_time_for_are_put_by_the_next_ones() {
+    let settings = CircleSettings::at(100).with(&QUICK);
+    let circle = Circle::without_quota(BOOTSTRAP, FOLDER, settings);
+    let circle = circle.await.unwrap();
+    for number in 0..8 {
+        let days = i64::try_from(number).unwrap() + 10;
+        put_with_files(&circle, &stage(number), &session(number), days_ago(days));
+    }
+    // All of them take longer than the time-out of 9 s.
+    let slow = S3Kind::Slow(Duration::from_secs(2));
+    circle.s3.fault("PUT", When::Always, slow);
+    let mut sweeps = 0;
+    while keys(&circle).len() < 8 {
+        let before = keys(&circle).len();
+        let report = sweep(&circle, json!({})).await;
+        assert_eq!(report["failed"], 0);
+        assert!(keys(&circle).len() > before, "each puts some");
+        sweeps += 1;
+    }
+    assert!(sweeps > 1);
+}
+
 /// What a quiet tick costs at S3: a list for each folder, and the days of the last week.
 #[tokio::test]
 async fn a_tick_without_news_puts_nothing_and_reads_hardly_more_than_a_week() {
