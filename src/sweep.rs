@@ -182,7 +182,8 @@ impl Sweeper {
                 memory: self.memory,
                 stages: &listed.stages,
                 is_whole: sweep.stage_arn.is_none() && listed.stages_left + report.failed == 0,
-                until: listed_at + ledger::PUT_FOR,
+                // Half of what time is left is for the last day to be put.
+                until: (listed_at + ledger::PUT_FOR).min(Instant::now() + deadline.left() / 2),
             };
             let written = ledger.write(&sessions, &objects, now);
             deadline

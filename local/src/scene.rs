@@ -96,14 +96,20 @@ pub fn put_confirmed(ivs: &Ivs, s3: &S3, stage_arn: &str, session_id: &str) -> i
     let stage_id = stage_arn.rsplit('/').next().unwrap_or_default();
     let day = session.start_time.map(|start| start.date_naive());
     let day = day.unwrap_or_default();
-    let path = s3.path(&format!(
-        "participants/dt={day}/{stage_id}_{session_id}.parquet"
-    ));
+    let key = format!("participants/dt={day}/{stage_id}_{session_id}.parquet");
+    put_placeholder(s3, &key, now())?;
+    ivs.world().put(stage_arn, session_id, session);
+    Ok(())
+}
+
+/// Puts an object that was last written at `time`, for those who look only at keys and times.
+pub fn put_placeholder(s3: &S3, key: &str, time: DateTime<Utc>) -> io::Result<()> {
+    let path = s3.path(key);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(at(folder))?;
     }
-    std::fs::write(&path, "confirmed").map_err(at(&path))?;
-    ivs.world().put(stage_arn, session_id, session);
+    std::fs::write(&path, "placeholder").map_err(at(&path))?;
+    s3.set_last_modified(key, time.into());
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::session::SessionRef;
 use crate::store::{MOST_PUTS, Memory, Store, after_a_race};
 use crate::table::sessions::{SESSIONS, Session};
 
-/// How long after S3 was listed days are put. The next tick puts the others.
+/// How long after S3 was listed days are put.
 pub(super) const PUT_FOR: Duration = Duration::from_mins(1);
 const PUT_FOR_DELTA: TimeDelta = TimeDelta::minutes(1);
 /// Sessions of so many days change all the time: they are read at each tick.
@@ -44,6 +44,7 @@ pub(super) struct Ledger<'a> {
     pub(super) stages: &'a HashMap<String, Stage>,
     /// Whether all sessions of all stages were listed.
     pub(super) is_whole: bool,
+    /// No day is begun after this instant. The next tick puts the others.
     pub(super) until: Instant,
 }
 
