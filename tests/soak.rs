@@ -12,7 +12,7 @@ use ivs_attendance_local::soak::settings::Settings;
 use crate::harness::{BOOTSTRAP, FOLDER};
 
 #[tokio::test]
-async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {
+async fn nothing_is_lost_doubled_torn_live_or_half_collected_whatever_fails() {
     let parent = Path::new(FOLDER);
     let bootstrap = Path::new(BOOTSTRAP);
     let settings = Settings {
@@ -25,6 +25,7 @@ async fn nothing_is_lost_doubled_torn_or_live_whatever_fails() {
     assert!(report.is_clean(), "{report}");
     let kinds = report.faults.len();
     assert!(report.kills > 0 && kinds > 20, "it was a soak: {report}");
+    assert!(report.collected > 20, "it collected: {report}");
     for error_type in ["Panic", "SessionTooLarge"] {
         assert!(report.failures.contains_key(error_type), "{report}");
     }

@@ -1,23 +1,38 @@
-//! `make run`: invokes the function with the files in `events/` and with a sweep, and shows what it wrote.
+//! `make run`: invokes the function with the files in `events/` and with sweeps, and shows what it wrote: who attended, and
+//! what became of all sessions.
 
-use std::collections::HashSet;
+mod tables;
+
+use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit};
-use arrow::error::ArrowError;
-use arrow::util::pretty::pretty_format_batches;
-use chrono::Utc;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use chrono::{TimeDelta, Utc};
 
 use crate::BUCKET;
+use crate::ivs::quota::Quota;
 use crate::lambda::circle::{Circle, CircleSettings};
 use crate::lambda::function::Answer;
-use crate::scene::{self, event};
+use crate::run::tables::{Rows, sessions};
+use crate::scene::{self, SESSION_ID, event};
+
+/// How long before now the sessions of the scene are. So the first export of each is final, and it can be collected.
+const AGO: TimeDelta = TimeDelta::hours(2);
+
+/// At the default of 2 the sessions of the scene would take three minutes.
+const COLLECT_CALLS_PER_SECOND: &str = "200";
+
+/// A larger session of the scene, and how many of its people are shown.
+const LARGE_SESSION_ID: &str = "st-9PdXkqL3vZ7a0";
+const SHOWN: usize = 8;
+
+/// The ticks of the schedule, and what each is for.
+const TICKS: [&str; 3] = [
+    "the sweep finds what no event told of, and the queues bring it",
+    "what was exported meanwhile is collected, too",
+    "nothing is left to do, and what there is now is written down in the table sessions",
+];
 
 /// The files in the order in which they are sent, what each shows, and the expected result: an outcome, an error type, or
 /// the number of failed messages of a batch.
@@ -64,86 +79,34 @@ const DELIVERIES: [(&str, &str, &str); 8] = [
     ),
 ];
 
-/// Sends every file and a tick, prints the results, and then the content of the lake.
+/// Sends every file and some ticks, prints the results, and then the content of the lake.
 ///
 /// # Errors
 /// When a server cannot be started, or a result is not the expected one.
 pub async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let circle = Circle::start_in(bootstrap, folder, CircleSettings::default()).await?;
-    scene::set(&mut circle.ivs.world(), Utc::now());
+    let settings =
+        CircleSettings::default().with(&[("COLLECT_CALLS_PER_SECOND", COLLECT_CALLS_PER_SECOND)]);
+    let circle = Circle::start_in(bootstrap, folder, settings).await?;
+    {
+        let mut world = circle.ivs.world();
+        scene::set(&mut world, Utc::now() - AGO);
+        world.quota = Quota::Off;
+    }
+    println!(
+        "To be quick, COLLECT_CALLS_PER_SECOND is {COLLECT_CALLS_PER_SECOND} (default: 2), and IVS has no quota here. \
+         The sessions ended\nover two hours ago, so that none waits for its second look (CONFIRM_AFTER_MINUTES: 60)."
+    );
     let mut shown = HashSet::new();
     for (name, meaning, expected) in DELIVERIES {
-        println!("\n── events/{name}.json ── {meaning}");
-        let answer = circle
-            .invoke(event(name))
-            .await
-            .map_err(|died| died.to_string())?;
+        deliver(&circle, (name, meaning, expected), &mut shown).await?;
+    }
+    for meaning in TICKS {
+        println!("\n── a tick of the schedule ── {meaning}");
+        circle.tick();
+        circle.until_quiet(Duration::from_mins(1)).await?;
         show_new_lines(&circle, &mut shown);
-        let came = match &answer {
-            Answer::Ok(report) => {
-                println!("   answer  {report}");
-                let failures = report["batchItemFailures"]
-                    .as_array()
-                    .map(|failures| format!("{} failed", failures.len()));
-                failures
-                    .unwrap_or_else(|| report["outcome"].as_str().unwrap_or_default().to_owned())
-            }
-            Answer::Err(failure) => {
-                println!("   error   {}: {}", failure.error_type, failure.message);
-                failure.error_type.clone()
-            }
-        };
-        if came != expected {
-            return Err(format!(
-                "events/{name}.json should have come to {expected}, and came to {came}"
-            )
-            .into());
-        }
     }
-
-    println!(
-        "\n── a tick of the schedule ── the sweep finds what no event told of, and the queue brings it"
-    );
-    circle.tick();
-    circle.until_quiet(Duration::from_mins(1)).await?;
-    show_new_lines(&circle, &mut shown);
-
-    println!("\n── the lake, s3://{BUCKET}/");
-    println!("   {:>8}  {:>5}  key", "bytes", "rows");
-    let mut first = None;
-    for key in circle.s3.keys() {
-        let bytes = circle.s3.read(&key);
-        let size = bytes.len();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()?;
-        let batches = reader.collect::<Result<Vec<_>, _>>()?;
-        let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-        println!("   {size:>8}  {rows:>5}  {key}");
-        first = first.or_else(|| batches.into_iter().find(|batch| batch.num_rows() == 3));
-    }
-    if let Some(batch) = first {
-        let shown = [
-            "session_id",
-            "participant_id",
-            "user_id",
-            "state",
-            "first_join_time",
-            "published",
-            "recording_state",
-        ];
-        let shown = shown
-            .map(|name| batch.schema().index_of(name))
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()?;
-        println!(
-            "\n── the rows of the first session, {} of {} columns",
-            shown.len(),
-            batch.num_columns()
-        );
-        println!(
-            "{}",
-            pretty_format_batches(&[printable(&batch.project(&shown)?)?])?
-        );
-    }
+    show_lake(&circle)?;
     println!(
         "\nEverything above is in {}: s3/ is the bucket, logs/ what the function printed.",
         folder.display()
@@ -151,26 +114,78 @@ pub async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-/// The batch with its times in an offset, which Arrow can print without a time zone database.
-fn printable(batch: &RecordBatch) -> Result<RecordBatch, Box<dyn Error>> {
-    let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()));
-    let schema = batch.schema();
-    let columns = schema
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .map(|(field, column)| {
-            let time = matches!(field.data_type(), DataType::Timestamp(..));
-            let column = if time {
-                cast(column, &utc)?
-            } else {
-                Arc::clone(column)
-            };
-            Ok((field.name().clone(), column))
-        });
-    Ok(RecordBatch::try_from_iter(
-        columns.collect::<Result<Vec<_>, ArrowError>>()?,
-    )?)
+/// Invokes the function with a file of `events/`, and compares the result with the expected one.
+async fn deliver(
+    circle: &Circle,
+    (name, meaning, expected): (&str, &str, &str),
+    shown: &mut HashSet<String>,
+) -> Result<(), Box<dyn Error>> {
+    println!("\n── events/{name}.json ── {meaning}");
+    let answer = circle
+        .invoke(event(name))
+        .await
+        .map_err(|died| died.to_string())?;
+    show_new_lines(circle, shown);
+    let came = match &answer {
+        Answer::Ok(report) => {
+            println!("   answer  {report}");
+            let failures = report["batchItemFailures"]
+                .as_array()
+                .map(|failures| format!("{} failed", failures.len()));
+            failures.unwrap_or_else(|| report["outcome"].as_str().unwrap_or_default().to_owned())
+        }
+        Answer::Err(failure) => {
+            println!("   error   {}: {}", failure.error_type, failure.message);
+            failure.error_type.clone()
+        }
+    };
+    if came == expected {
+        return Ok(());
+    }
+    Err(format!("events/{name}.json should have come to {expected}, and came to {came}").into())
+}
+
+/// Prints the keys of the lake, and from its files who attended, and what became of all sessions.
+fn show_lake(circle: &Circle) -> Result<(), Box<dyn Error>> {
+    println!("\n── the lake, s3://{BUCKET}/");
+    println!("   {:>8}  {:>5}  key", "bytes", "rows");
+    let (mut attendance, mut people, mut days) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for key in circle.s3.keys() {
+        let bytes = circle.s3.read(&key);
+        let size = bytes.len();
+        let Some(path) = key.strip_suffix(".parquet") else {
+            // The parts of a large collection are JSON.
+            println!("   {size:>8}  {:>5}  {key}", "");
+            continue;
+        };
+        let rows = Rows::of(bytes)?;
+        let count = rows.count();
+        println!("   {size:>8}  {count:>5}  {key}");
+        let (_, session) = path.rsplit_once('_').unwrap_or(("", path));
+        match path.split('/').next() {
+            Some("attendance") => {
+                attendance.insert(session.to_owned(), rows);
+            }
+            Some("participants") => {
+                people.insert(session.to_owned(), count);
+            }
+            Some("sessions") => days.push(rows),
+            _ => {}
+        }
+    }
+    for (session, most) in [(SESSION_ID, usize::MAX), (LARGE_SESSION_ID, SHOWN)] {
+        let rows = attendance.get(session);
+        let rows = rows.ok_or_else(|| format!("the session {session} was not collected"))?;
+        let (count, most) = (rows.count(), rows.count().min(most));
+        println!("\n── who attended {session}: {most} of {count} people, of the table attendance");
+        println!("{}", rows.attendance(most)?);
+    }
+    println!(
+        "   * inferred: IVS told of no such event, so the session's end, or the first join, stands for it"
+    );
+    println!("\n── what became of all sessions, of the table sessions");
+    println!("{}", sessions(&days, &people)?);
+    Ok(())
 }
 
 /// Prints new log lines.

@@ -36,7 +36,11 @@ struct State {
     requests: Vec<S3Request>,
     faults: Vec<Fault<S3Kind>>,
     random: fastrand::Rng,
+    on_write: Option<Hook>,
 }
+
+/// Called with the key of an object.
+type Hook = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A request as it came, and how it was answered.
 #[derive(Clone, Debug)]
@@ -78,6 +82,7 @@ impl S3 {
             requests: Vec::new(),
             faults: Vec::new(),
             random: fastrand::Rng::with_seed(0),
+            on_write: None,
         }));
         let front = Front {
             service: service.build(),
@@ -123,6 +128,11 @@ impl S3 {
     /// Removes all faults.
     pub fn clear_faults(&self) {
         lock(&self.shared).faults.clear();
+    }
+
+    /// Calls `hook` with the key of each object that was put, before anything else can be put.
+    pub fn on_write(&self, hook: impl Fn(&str) + Send + Sync + 'static) {
+        lock(&self.shared).on_write = Some(Arc::new(hook));
     }
 
     /// Seeds the chance in `When::Probability`.
@@ -295,10 +305,23 @@ impl Front {
             "PUT" | "DELETE" => Some(Arc::clone(&self.puts).lock_owned().await),
             _ => None,
         };
+        let path = percent_decode_str(entry.path.trim_start_matches('/'));
+        let path = path.decode_utf8_lossy().into_owned();
+        let hook = lock(&self.shared).on_write.clone();
+        let hook = hook.filter(|_| entry.operation == "PUT");
+        let key = path
+            .strip_prefix(&format!("{}/", self.bucket))
+            .unwrap_or(&path)
+            .to_owned();
         let service = self.service.clone();
         // In its own task: if the client disconnects, the write is still completed.
         let handled = tokio::spawn(async move {
             let response = service.call(request.map(s3s::Body::http_body_unsync)).await;
+            if let (Ok(response), Some(hook)) = (&response, hook)
+                && response.status().is_success()
+            {
+                hook(&key);
+            }
             drop(turn);
             response
         });
@@ -310,11 +333,9 @@ impl Front {
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         };
         // `s3s-fs` answers 412 to If-Match for a missing object. S3 answers 404.
-        let path = percent_decode_str(entry.path.trim_start_matches('/'));
-        let path = path.decode_utf8_lossy();
         let unmatched = response.status() == StatusCode::PRECONDITION_FAILED
             && entry.if_match.is_some()
-            && !self.root.join(&*path).exists();
+            && !self.root.join(&path).exists();
         if unmatched {
             return refusal(404, "NoSuchKey");
         }

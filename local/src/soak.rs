@@ -3,8 +3,10 @@
 //! A soak has two parts. While the faults last, sessions begin and end, hints come late, twice or never, calls of IVS, S3
 //! and SQS fail, and processes are killed. Then the faults stop, the failure markers age by a day, the dead letters are
 //! redriven, and sweeps run until nothing is missing or due. In the end the lake is compared with what the emulator
-//! knows.
+//! knows. Objects of a collection are also compared as each becomes visible, so that nothing half-collected goes unseen.
 
+mod attendance;
+mod collected;
 mod faults;
 pub mod report;
 mod script;
@@ -29,14 +31,15 @@ use crate::lambda::circle::{COLLECT, Circle, CircleSettings, DEAD, DEAD_COLLECTI
 use crate::lambda::function::Died;
 use crate::lambda::mapping::{Delivery, Mapping};
 use crate::scene::{hint, now, request};
+use crate::soak::collected::{Known, Sights};
 use crate::soak::faults::SqsFaults;
 use crate::soak::report::Report;
-use crate::soak::script::{Action, Deadly, MEMORY_MEGABYTES, Name, Plan, Script};
+use crate::soak::script::{Action, Deadly, MEMORY_MEGABYTES, Name, PERSONAL, Plan, Script};
 use crate::soak::settings::{CONFIRM_AFTER, Settings};
 use crate::soak::verdict::Verdict;
 
 /// How long it may take until all is done after the faults stop.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(8);
 
 /// Runs a soak of the function `bootstrap` in a new folder below `parent`.
 ///
@@ -52,6 +55,8 @@ pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Res
     let circle = circle.with(&[
         ("CALLS_PER_SECOND", "500"),
         ("SWEEP_CALLS_PER_SECOND", "500"),
+        // About what a debug build manages: a part of a collection is begun only if it fits into the rest of the time.
+        ("COLLECT_CALLS_PER_SECOND", "150"),
         ("CONFIRM_AFTER_MINUTES", "1"),
         ("QUEUE_AT_MOST", "100"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", MEMORY_MEGABYTES),
@@ -106,10 +111,17 @@ struct Soak {
     ticks: usize,
     /// In the end every object must be newer.
     rewrite_before: Option<DateTime<Utc>>,
+    /// The same of attendance.
+    recollect_before: Option<DateTime<Utc>>,
+    /// Sessions of which IVS forgot events after they were collected.
+    events_forgotten: usize,
+    /// The objects of collections as they became visible.
+    sights: Sights,
     /// Objects that were written before the end of their session was visible.
     too_early: Vec<String>,
     /// Sessions whose stage was deleted, as they were then.
     deleted: BTreeMap<Name, Session>,
+    deleted_at: BTreeMap<Name, Instant>,
 }
 
 impl Soak {
@@ -122,6 +134,7 @@ impl Soak {
         });
         circle.ivs.world().seed(random.u64(..));
         circle.s3.seed(random.u64(..));
+        let sights = collected::watch(&circle);
         let soak = Self {
             settings,
             circle,
@@ -135,8 +148,12 @@ impl Soak {
             dead_letters: 0,
             ticks: 0,
             rewrite_before: None,
+            recollect_before: None,
+            events_forgotten: 0,
+            sights,
             too_early: Vec::new(),
             deleted: BTreeMap::new(),
+            deleted_at: BTreeMap::new(),
         };
         faults::set(&soak.circle);
         soak
@@ -200,6 +217,7 @@ impl Soak {
                 circle.pool.deploy("REWRITE_BEFORE", &timestamp(before));
                 self.rewrite_before = Some(before);
             }
+            Action::Recollect => self.recollect(),
             Action::Kill => {
                 let random = &mut self.random;
                 let killed = circle.pool.kill(|busy| random.usize(0..busy));
@@ -225,6 +243,9 @@ impl Soak {
                     .filter(|((its, _), _)| *its == stage)
                     .map(|(name, session)| (name.clone(), session.clone()))
                     .collect();
+                let now = Instant::now();
+                let names = its.iter().map(|(name, _)| (name.clone(), now));
+                self.deleted_at.extend(names);
                 self.deleted.extend(its);
                 world.delete_stage(&stage, true);
             }
@@ -240,6 +261,33 @@ impl Soak {
     fn tick(&mut self) {
         self.ticks += 1;
         self.circle.tick();
+    }
+
+    /// Deploys `RecollectBefore`. Of some sessions that are collected already IVS tells less from now on, so they must stay as
+    /// they are.
+    fn recollect(&mut self) {
+        let collected = verdict::objects_of(&self.circle, "attendance");
+        let mut world = self.circle.ivs.world();
+        for plan in &self.plans {
+            let is_collected = collected.contains_key(&verdict::file_name(&plan.name));
+            let session = world.sessions.get_mut(&plan.name);
+            let Some(session) = session.filter(|_| is_collected) else {
+                continue;
+            };
+            let people = session.participants.iter_mut();
+            let who = people.max_by_key(|who| who.events.len());
+            if let Some(who) = who
+                && self.random.f64() < 0.2
+            {
+                who.events.truncate(who.events.len() / 2);
+                self.events_forgotten += 1;
+            }
+        }
+        drop(world);
+        let before = now().trunc_subsecs(0);
+        let before_text = timestamp(before);
+        self.circle.pool.deploy("RECOLLECT_BEFORE", &before_text);
+        self.recollect_before = Some(before);
     }
 
     /// Removes a participant who is in the session's file from all lists. The file must keep them.
@@ -285,14 +333,12 @@ impl Soak {
         let mut world = self.circle.ivs.world();
         world.faults.clear();
         world.sick_stages.clear();
-        for plan in &self.plans {
+        for plan in &mut self.plans {
             if let Some(session) = world.sessions.get_mut(&plan.name) {
                 session.start_time = Some(plan.start);
                 if plan.deadly == Some(Deadly::TooLarge) {
-                    session
-                        .participants
-                        .iter_mut()
-                        .for_each(|who| who.user_id = Some("short".to_owned()));
+                    let people = session.participants.iter_mut().chain(&mut plan.people);
+                    people.for_each(|who| who.user_id = Some(format!("{PERSONAL}short")));
                 }
             }
             if plan.deadly == Some(Deadly::Panics) {
@@ -327,7 +373,8 @@ impl Soak {
             let found = self.circle.invoke(sweep).await;
             let nothing = |found: &Value| {
                 let counts = ["missing", "due", "left", "failed"];
-                counts.iter().all(|&name| found[name] == 0)
+                let attendance = &found["attendance"]["missing"];
+                counts.iter().all(|&name| found[name] == 0) && *attendance == 0
             };
             let dead = [DEAD, DEAD_COLLECTIONS].map(|name| self.circle.sqs.depth(name).all());
             let dead: usize = dead.into_iter().sum();
@@ -353,6 +400,16 @@ impl Soak {
     fn report(mut self, unfinished: Option<String>) -> Report {
         let circle = &self.circle;
         let mut verdict = Verdict::of(circle, &self.deleted);
+        let sights =
+            std::mem::take(&mut *self.sights.lock().unwrap_or_else(PoisonError::into_inner));
+        let known = Known {
+            circle,
+            plans: &self.plans,
+            deleted: &self.deleted_at,
+            sights: &sights,
+            recollect_before: self.recollect_before,
+        };
+        known.judge(&mut verdict);
         let early = |key: &String| format!("{key} was there before the session's end");
         verdict.live.extend(self.too_early.iter().map(early));
         // Sessions that IVS forgot are not rewritten.
@@ -383,6 +440,14 @@ impl Soak {
                 *failures.entry(error_type.to_owned()).or_default() += 1;
             }
         }
+        let outcomes = |outcome: &str| {
+            let lines = lines.iter();
+            let of = |line: &&Value| line["table"] == "attendance" && line["outcome"] == outcome;
+            lines.filter(of).count()
+        };
+        let its_deaths = circle.collect.deliveries();
+        let died = |delivery: &&Delivery| matches!(delivery.ended, Some((_, Err(_))));
+        let its_deaths = its_deaths.iter().filter(died).count();
         let mut faults = faults::that_mattered(circle);
         faults.extend(self.sqs().took_place.clone());
         let world = circle.ivs.world();
@@ -418,6 +483,17 @@ impl Soak {
                 ),
             ),
             (
+                "collected",
+                format!(
+                    "{} times, {} continued, {} kept; {} deaths of a collection, {} sessions with events forgotten by IVS",
+                    outcomes("collected"),
+                    outcomes("continued"),
+                    outcomes("kept"),
+                    its_deaths,
+                    self.events_forgotten,
+                ),
+            ),
+            (
                 "trouble",
                 format!(
                     "{} kills, {} time-outs, {} redeliveries, {} messages sent again, {} dead letters redriven, {} markers",
@@ -434,6 +510,7 @@ impl Soak {
         let report = Report {
             settings: self.settings,
             kills: self.kills,
+            collected: outcomes("collected"),
             figures,
             faults,
             failures,

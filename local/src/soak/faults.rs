@@ -57,6 +57,34 @@ pub(super) fn set(circle: &Circle) {
             &[Kind::TokenRepeated, Kind::TokensCycle],
         ),
         (&["ListParticipants"], 0.07, &[Kind::EmptyBody]),
+        // A collection makes two calls for each participant, so these are rarer.
+        (
+            &["ListParticipantEvents"],
+            0.01,
+            &[
+                Kind::EmptyBody,
+                Kind::EmptyPageFirst,
+                Kind::EmptyPageMiddle,
+                Kind::EmptyPageLast,
+                Kind::RepeatsParticipants,
+                Kind::TokenExpired,
+            ],
+        ),
+        (
+            &["ListParticipantEvents"],
+            0.001,
+            &[
+                Kind::NullParticipant,
+                Kind::TokenRepeated,
+                Kind::TokensCycle,
+                Kind::TokensEverNew,
+            ],
+        ),
+        (
+            &["GetParticipant"],
+            0.01,
+            &[Kind::EmptyBody, Kind::BrokenJson, Kind::Throttle429],
+        ),
         (
             &["*"],
             0.002,
@@ -174,7 +202,7 @@ pub(super) fn that_mattered(circle: &Circle) -> BTreeMap<String, usize> {
 
 /// Whether a fault that hit a call could change its answer.
 fn matters(call: &Call, kind: Kind) -> bool {
-    let list = call.operation != "GetStageSession";
+    let list = call.operation.starts_with("List");
     let later = call.body.get("nextToken").is_some();
     match kind {
         Kind::TokenExpired | Kind::EmptyPageMiddle | Kind::RepeatsParticipants => list && later,

@@ -16,6 +16,8 @@ const MOST_CASES: usize = 20;
 pub struct Report {
     pub settings: Settings,
     pub kills: usize,
+    /// Objects of attendance that were put.
+    pub collected: usize,
     /// Other counts, a line for each group.
     pub figures: Vec<(&'static str, String)>,
     /// How often each kind of fault happened.
@@ -60,6 +62,11 @@ impl fmt::Display for Report {
             live,
             unconditional,
             listed_too_often,
+            uncollected,
+            half_collected,
+            wrong_attendance,
+            collected_too_often,
+            personal,
         } = &self.verdict;
         writeln!(
             to,
@@ -87,6 +94,11 @@ impl fmt::Display for Report {
             ("live", live),
             ("unconditional PUTs", unconditional),
             ("listed more than twice without a reason", listed_too_often),
+            ("not collected", uncollected),
+            ("half-collected", half_collected),
+            ("wrong attendance", wrong_attendance),
+            ("asked for twice without a reason", collected_too_often),
+            ("personal data in logs, markers or messages", personal),
         ] {
             writeln!(to, "{:>13} {name}", cases.len())?;
             for case in cases.iter().take(MOST_CASES) {

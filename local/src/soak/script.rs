@@ -2,13 +2,14 @@
 //! is drawn from the seed before the soak begins. The same seed gives the same script; only the timing of processes and
 //! messages differs from run to run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use fastrand::Rng;
 
 use crate::faults::{Kind, S3Kind};
-use crate::ivs::world::Participant;
+use crate::ivs::world::{Event, Participant, Token, timestamp};
 use crate::scene::{audience, give_lives};
 use crate::soak::settings::{CONFIRM_AFTER, Settings};
 use crate::sqs::wire::Fault;
@@ -18,6 +19,9 @@ use crate::template::Template;
 const PANICS: &str = "st-PanicsInDebug";
 /// The function's memory in MB. It leaves about 1.6 MB for the rows of a session.
 pub(super) const MEMORY_MEGABYTES: &str = "26";
+
+/// Everything personal in the world of a soak begins with it, so that it can be found where it must not be.
+pub(super) const PERSONAL: &str = "Qx7Jd-";
 
 /// A session's stage and id.
 pub(super) type Name = (String, String);
@@ -72,6 +76,8 @@ pub(super) enum Action {
     Tick,
     /// The stack is deployed with `RewriteBefore` set to now.
     Rewrite,
+    /// The stack is deployed with `RecollectBefore` set to now, and IVS forgets events of some sessions that were collected.
+    Recollect,
     Kill,
     /// A person redrives the dead-letter queue.
     Redrive,
@@ -88,7 +94,7 @@ pub(super) enum Action {
 }
 
 /// Faults that hit every call of an operation for some time.
-const IVS_EPISODES: [(&str, Kind); 12] = [
+const IVS_EPISODES: [(&str, Kind); 16] = [
     ("ListParticipants", Kind::TokensEverNew),
     ("ListParticipants", Kind::TokenRepeated),
     ("ListParticipants", Kind::TokensCycle),
@@ -96,6 +102,10 @@ const IVS_EPISODES: [(&str, Kind); 12] = [
     ("ListParticipants", Kind::AccessDenied),
     ("ListParticipants", Kind::Validation),
     ("GetStageSession", Kind::PendingVerification),
+    ("ListParticipantEvents", Kind::TokenExpired),
+    ("ListParticipantEvents", Kind::Throttle429),
+    ("GetParticipant", Kind::Throttle400),
+    ("GetParticipant", Kind::AccessDenied),
     ("ListStageSessions", Kind::TokenRepeated),
     ("ListStages", Kind::AccessDenied),
     ("*", Kind::Throttle429),
@@ -208,6 +218,10 @@ impl Draw<'_> {
             _ => self.people(start, viewers_only, one_look),
         };
         give_lives(&mut people, end_time);
+        for who in &mut people {
+            self.strange_events(who);
+        }
+        mark(&mut people);
 
         self.act(begins, Action::Begin(place));
         // The final look may begin one time-out before the second look is due.
@@ -285,7 +299,8 @@ impl Draw<'_> {
                 who.first_join_time = None;
             }
             if self.chance(0.05) {
-                who.published = Some(self.random.bool());
+                // Of every publisher each viewer has two events, which must fit into the memory.
+                who.published = Some(count < 100 && self.random.bool());
                 who.redundant_ingest = Some(self.random.bool());
                 who.recording_state = Some("ARCHIVED".to_owned());
                 who.ingest_configuration_arn =
@@ -300,6 +315,83 @@ impl Draw<'_> {
             }
         }
         people
+    }
+
+    /// Adds events of the kinds that are rare: equal ones, those of a token exchange, those that lack a member, and so many that they
+    /// take more than a page. None changes how long somebody was there.
+    fn strange_events(&mut self, who: &mut Participant) {
+        let (Some(id), Some(first)) = (who.participant_id.clone(), who.events.first().cloned())
+        else {
+            return;
+        };
+        let named = |name: &str| Event {
+            name: Some(name.to_owned()),
+            participant_id: Some(id.clone()),
+            event_time: first.event_time.clone(),
+            ..Event::default()
+        };
+        if self.chance(0.05) {
+            let place = self.random.usize(0..who.events.len());
+            who.events.push(who.events[place].clone());
+        }
+        if self.chance(0.03) {
+            for _ in 0..2 {
+                who.events.push(Event {
+                    previous_token: Some(self.token()),
+                    new_token: Some(self.token()),
+                    ..named("TOKEN_EXCHANGED")
+                });
+            }
+        }
+        if self.chance(0.03) {
+            who.events.push(Event {
+                name: None,
+                ..named("")
+            });
+            who.events.push(Event {
+                event_time: None,
+                ..named("NEWER_THAN_THE_SDK")
+            });
+        }
+        let joined = first.name.as_deref() == Some("JOINED");
+        let time = first.event_time.as_ref();
+        let from = time.and_then(|time| time.parse::<DateTime<Utc>>().ok());
+        if let (Some(from), true) = (from.filter(|_| joined), self.chance(0.01)) {
+            for number in 0..self.random.i64(60..130) {
+                // Within the first stay, which takes a quarter of a minute at least.
+                let from = from + TimeDelta::seconds(number % 10);
+                for (name, time) in [
+                    ("SUBSCRIBE_STARTED", from),
+                    ("SUBSCRIBE_STOPPED", from + TimeDelta::seconds(1)),
+                ] {
+                    who.events.push(Event {
+                        remote_participant_id: Some(format!("remote{number}")),
+                        ..Event::new(name, &id, time)
+                    });
+                }
+            }
+        }
+    }
+
+    /// A token, in which any member may be absent or empty.
+    fn token(&mut self) -> Token {
+        let capabilities = [&["PUBLISH", "SUBSCRIBE"][..], &["SUBSCRIBE"], &[]];
+        let capabilities = capabilities[self.random.usize(0..3)];
+        let capabilities = capabilities.iter().map(|&text| text.to_owned()).collect();
+        let number = self.random.u8(..);
+        let mut attributes = BTreeMap::new();
+        if self.chance(0.5) {
+            let value = format!("{PERSONAL}value-{number}");
+            attributes.insert(format!("{PERSONAL}key"), value);
+        }
+        Token {
+            capabilities: self.chance(0.8).then_some(capabilities),
+            attributes: self.chance(0.7).then_some(attributes),
+            user_id: self.chance(0.7).then(|| format!("{PERSONAL}{number}")),
+            expiration_time: self
+                .chance(0.9)
+                .then(|| timestamp(self.now.trunc_subsecs(0))),
+        }
     }
 
     /// Hints, before the end and at the end. All come late; some are lost, some come twice.
@@ -337,6 +429,7 @@ impl Draw<'_> {
         self.again(1.5 + stages_count / 25.0, |_| Action::Tick);
         self.again(2.5, |_| Action::Kill);
         self.act(0.6 * chaos, Action::Rewrite);
+        self.act(0.75 * chaos, Action::Recollect);
         self.again(20.0, |_| Action::Redrive);
         let mut at = 0.0;
         loop {
@@ -400,6 +493,36 @@ impl Draw<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "less than a week")]
     fn at(&self, seconds: f64) -> DateTime<Utc> {
         self.now + TimeDelta::milliseconds((seconds * 1000.0) as i64)
+    }
+}
+
+/// Marks user ids, attributes, devices and providers as personal.
+fn mark(people: &mut [Participant]) {
+    let mark = |text: &mut String| {
+        if !text.is_empty() {
+            text.insert_str(0, PERSONAL);
+        }
+    };
+    for who in people {
+        who.user_id.iter_mut().for_each(mark);
+        let Some(details) = &mut who.details else {
+            continue;
+        };
+        let texts = [
+            &mut details.browser_name,
+            &mut details.browser_version,
+            &mut details.os_name,
+            &mut details.os_version,
+            &mut details.sdk_version,
+            &mut details.isp_name,
+        ];
+        texts.into_iter().flatten().for_each(mark);
+        if let Some(attributes) = &mut details.attributes {
+            *attributes = std::mem::take(attributes)
+                .into_iter()
+                .map(|(key, value)| (format!("{PERSONAL}{key}"), format!("{PERSONAL}{value}")))
+                .collect();
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, BooleanArray, StringArray, TimestampMillisecondArray};
+use arrow::array::{
+    Array, AsArray, BooleanArray, Int32Array, Int64Array, MapArray, StringArray,
+    TimestampMillisecondArray,
+};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
@@ -10,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::ivs::world::{Participant, Session};
 use crate::lambda::circle::Circle;
+use crate::soak::attendance::entry;
 use crate::soak::script::Name;
 
 /// Everything that is wrong, a line for each case.
@@ -30,6 +35,17 @@ pub struct Verdict {
     /// overlapped an earlier one; an `OutOfTime` or `SessionTooLarge` in the log; a batch that ran out of time for it; a
     /// rewrite.
     pub listed_too_often: Vec<String>,
+    /// Ended sessions without attendance, or without the events that it was built from.
+    pub uncollected: Vec<String>,
+    /// Objects of attendance that were visible without the events, and objects that lacked people or events when they became visible.
+    pub half_collected: Vec<String>,
+    /// Objects of attendance or of events that said something else than IVS when they became visible.
+    pub wrong_attendance: Vec<String>,
+    /// Participants who were asked for more than once. For each of these once more is allowed: a fault of such a call; a
+    /// delivery of the collection that failed or overlapped another; a new list of participants; a deployment of `RecollectBefore`.
+    pub collected_too_often: Vec<String>,
+    /// Log lines, failure markers and messages with a user id, an attribute, a device or a provider.
+    pub personal: Vec<String>,
 }
 
 /// The columns of the table, of a session and of a participant.
@@ -189,6 +205,7 @@ impl Verdict {
         for request in circle.s3.requests() {
             let file = request.path.rsplit('/').next().unwrap_or_default();
             if let Some(&name) = by_file.get(file)
+                && request.path.contains("/participants/")
                 && !request.faults.is_empty()
             {
                 reasons.entry(name.clone()).or_default().push("fault of S3");
@@ -243,11 +260,17 @@ impl Verdict {
     }
 }
 
-/// The keys of the table's objects, by file name. The file name identifies the session.
+/// The keys of the objects of `participants`, by file name. The file name identifies the session.
 pub(super) fn objects(circle: &Circle) -> BTreeMap<String, Vec<String>> {
+    objects_of(circle, "participants")
+}
+
+/// The keys of a table's objects, by file name.
+pub(super) fn objects_of(circle: &Circle, table: &str) -> BTreeMap<String, Vec<String>> {
     let mut objects = BTreeMap::<_, Vec<_>>::new();
+    let folder = format!("{table}/");
     for key in circle.s3.keys() {
-        if key.starts_with("participants/") {
+        if key.starts_with(&folder) {
             let file = key.rsplit('/').next().unwrap_or_default().to_owned();
             objects.entry(file).or_default().push(key);
         }
@@ -300,10 +323,15 @@ fn row(name: &Name, session: &Session, end: DateTime<Utc>, who: &Participant) ->
     ]
 }
 
-/// The rows of a file.
+/// The rows of a file of `participants`.
 pub(super) fn rows(circle: &Circle, key: &str) -> Result<Vec<Row>, String> {
+    rows_of(circle.s3.read(key), &COLUMNS)
+}
+
+/// The rows of a file that has these columns.
+pub(super) fn rows_of(file: Bytes, columns: &[&str]) -> Result<Vec<Row>, String> {
     let text = |error: &dyn std::error::Error| error.to_string();
-    let builder = ParquetRecordBatchReaderBuilder::try_new(circle.s3.read(key));
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file);
     let reader = builder
         .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(|error| text(&error))?;
@@ -316,7 +344,7 @@ pub(super) fn rows(circle: &Circle, key: &str) -> Result<Vec<Row>, String> {
             .iter()
             .map(|field| field.name().clone())
             .collect::<Vec<_>>();
-        if names != COLUMNS {
+        if names != columns {
             return Err(format!("the columns are {names:?}"));
         }
         for row in 0..batch.num_rows() {
@@ -338,6 +366,16 @@ fn value(column: &dyn Array, row: usize) -> Result<Option<String>, String> {
         Ok(Some(flags.value(row).to_string()))
     } else if let Some(times) = any.downcast_ref::<TimestampMillisecondArray>() {
         Ok(Some(times.value(row).to_string()))
+    } else if let Some(numbers) = any.downcast_ref::<Int64Array>() {
+        Ok(Some(numbers.value(row).to_string()))
+    } else if let Some(numbers) = any.downcast_ref::<Int32Array>() {
+        Ok(Some(numbers.value(row).to_string()))
+    } else if let Some(maps) = any.downcast_ref::<MapArray>() {
+        let entries = maps.value(row);
+        let [keys, values] = [0, 1].map(|column| entries.column(column).as_string::<i32>());
+        let entries = keys.iter().zip(values);
+        let entries = entries.map(|(key, value)| entry(key.unwrap_or(""), value.unwrap_or("")));
+        Ok(Some(entries.collect()))
     } else {
         Err(format!("a column is of type {}", column.data_type()))
     }
