@@ -251,7 +251,8 @@ impl World {
     /// A stage in a list, if it was not deleted meanwhile.
     fn stage(&self, arn: &str) -> Option<Value> {
         let arn = self.stages.get(arn)?;
-        let mut stage = json!({ "arn": arn, "name": "", "tags": {} });
+        let (name, tags) = self.labels.get(arn).cloned().unwrap_or_default();
+        let mut stage = json!({ "arn": arn, "name": name, "tags": tags });
         let live = sessions_of(&self.sessions, arn)
             .filter(|(name, _)| self.end_time(name).is_none())
             .max_by_key(|(_, session)| session.start_time);

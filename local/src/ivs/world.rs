@@ -21,6 +21,8 @@ pub struct World {
     pub denied: BTreeSet<String>,
     /// The ARNs of the stages that exist, with or without a session.
     pub stages: BTreeSet<String>,
+    /// The names and tags of stages, by their ARNs. A stage that is not here has an empty name and no tags.
+    pub labels: BTreeMap<String, (String, BTreeMap<String, String>)>,
     /// Sessions by stage ARN and session id.
     pub sessions: BTreeMap<(String, String), Session>,
     /// The faults, until they are removed.
@@ -195,6 +197,7 @@ impl World {
             quota: Quota::Bucket,
             denied: BTreeSet::new(),
             stages: BTreeSet::new(),
+            labels: BTreeMap::new(),
             sessions: BTreeMap::new(),
             faults: Vec::new(),
             listed_starts: BTreeMap::new(),
