@@ -622,7 +622,8 @@ fn has_member(json: &[u8], (name, begin): (&str, u8)) -> bool {
 pub(crate) mod tests {
     use aws_sdk_ivsrealtime::config::http::HttpResponse;
     use aws_sdk_ivsrealtime::operation::get_stage_session::GetStageSessionOutput;
-    use aws_sdk_ivsrealtime::types::StageSession;
+    use aws_sdk_ivsrealtime::primitives::DateTime as SdkDateTime;
+    use aws_sdk_ivsrealtime::types::{ParticipantSummary, StageSession};
     use aws_smithy_mocks::{
         MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock,
     };
@@ -655,7 +656,7 @@ pub(crate) mod tests {
         };
         let limiter = Arc::new(RateLimiter::new(spacing.calls, spacing.longest()));
         let client = |retry_budget: &RetryBudget| {
-            let mut answers = MockResponseInterceptor::new().rule_mode(mode.clone());
+            let mut answers = MockResponseInterceptor::new().rule_mode(mode);
             for rule in rules {
                 answers = answers.with_rule(rule);
             }

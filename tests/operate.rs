@@ -3,7 +3,6 @@
 #![cfg(unix)]
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a test fails by panicking"
 )]
 

@@ -1,6 +1,7 @@
 //! The sample sessions of `make athena` and `make query`. They contain everything that makes queries difficult. The real
-//! function exports them into an S3 server that the caller provides.
+//! function exports and collects them into an S3 server that the caller provides.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 
@@ -10,15 +11,36 @@ use serde_json::{Value, json};
 use crate::folder::at;
 use crate::ivs::Ivs;
 use crate::ivs::quota::Quota;
-use crate::ivs::world::{Participant, Session, timestamp};
+use crate::ivs::world::{Labels, Participant, Session, timestamp};
 use crate::lambda::function::Function;
-use crate::scene::{audience, give_lives, now, request};
+use crate::scene::{audience, audience_until, give_lives, lives, now, request};
 use crate::sqs::Sqs;
 use crate::sqs::queues::QueueSettings;
 use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
 
 /// The steps that the function can be asked for.
-const STEPS: &str = "export (each session by a request), sweep, rewrite (each session anew)";
+const STEPS: &str = "export (each session by a request), rewrite (each session anew), collect (each session), sweep";
+
+type Tags = &'static [(&'static str, &'static str)];
+
+/// The names and tags of stages, by the last part of the ARN. All others have none.
+const LABELS: [(&str, &str, Tags); 3] = [
+    ("Lives0000000", "everything", &[("team", "video")]),
+    (
+        "Live00000000",
+        "\u{65e5}\u{672c}\u{8a9e} \"live\"",
+        &[
+            ("", "no key"),
+            ("Team", "A"),
+            ("team", ""),
+            ("a.b[0]", "{\"c\": 1}"),
+        ],
+    ),
+    ("Lectures0000", "", &[("name", "none")]),
+];
+
+/// A session of the sample with the ARN of its stage and its id.
+type Sample = (String, String, Session);
 
 /// Starts IVS with the sample as of `today`, and the function with the S3 at `s3_url`. Runs `steps`, and prints the answers
 /// as JSON lines. Writes what IVS knows to `known.json` in `folder`, in the form of its API.
@@ -35,12 +57,24 @@ pub async fn fill(
     let ivs = Ivs::start(REGION).await?;
     let sqs = Sqs::start().await?;
     let work = sqs.create("work", QueueSettings::default());
+    let fifo = QueueSettings {
+        fifo: true,
+        ..QueueSettings::default()
+    };
+    let collect = sqs.create("collect.fifo", fifo);
     let sample = sessions(DateTime::parse_from_rfc3339(today)?.to_utc());
     {
         let mut world = ivs.world();
         world.quota = Quota::Off;
         for (stage_arn, session_id, session) in &sample {
             world.put(stage_arn, session_id, session.clone());
+        }
+        for (stage, name, tags) in LABELS {
+            let labels = Labels {
+                name: Some(name.to_owned()),
+                tags: Some(owned(tags)),
+            };
+            world.labels.insert(stage_arn(stage), labels);
         }
     }
     let file = folder.join("known.json");
@@ -53,6 +87,8 @@ pub async fn fill(
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("BUCKET", BUCKET),
         ("CALLS_PER_SECOND", "50"),
+        ("COLLECT_CALLS_PER_SECOND", "1000"),
+        ("COLLECT_QUEUE_URL", &collect),
         ("QUEUE_URL", &work),
         ("SWEEP_CALLS_PER_SECOND", "50"),
     ]
@@ -72,35 +108,68 @@ pub async fn fill(
                     payload
                 })
                 .collect(),
+            "collect" => sample
+                .iter()
+                .map(|(stage_arn, session_id, _)| json!({ "collect": request(stage_arn, session_id) }))
+                .collect(),
             "sweep" => vec![json!({ "sweep": {} })],
             _ => return Err(format!("{step:?} is none of the steps: {STEPS}").into()),
         };
         for payload in payloads {
-            match function.invoke(payload.clone(), TIMEOUT).await {
-                Ok(answer) => println!("{answer}"),
-                Err(failure) => return Err(format!("{payload}: {failure:?}").into()),
+            // An invocation may leave parts of a large session to the next one.
+            loop {
+                match function.invoke(payload.clone(), TIMEOUT).await {
+                    Ok(answer) if answer["outcome"] == "continued" => {}
+                    Ok(answer) => {
+                        println!("{answer}");
+                        break;
+                    }
+                    Err(failure) => return Err(format!("{payload}: {failure:?}").into()),
+                }
             }
         }
     }
     Ok(())
 }
 
-/// The sessions as JSON, in the form of the API.
-fn known(sample: &[(String, String, Session)]) -> Value {
-    let one = |(stage_arn, session_id, session): &(String, String, Session)| {
+fn stage_arn(stage: &str) -> String {
+    format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}")
+}
+
+fn owned(tags: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let tags = tags.iter();
+    tags.map(|&(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The sessions as JSON, in the form of the API. Each participant also has the answers of the operations about one
+/// participant, and each session the name and the tags of its stage.
+fn known(sample: &[Sample]) -> Value {
+    let participant = |participant: &Participant| {
+        let mut known = json!(participant);
+        known["events"] = json!(participant.events);
+        known["details"] = json!(participant.details);
+        known
+    };
+    let one = |(arn, session_id, session): &Sample| {
+        let label = LABELS.iter().find(|(stage, ..)| *arn == stage_arn(stage));
+        let (name, tags) = label.map_or(("", &[][..]), |&(_, name, tags)| (name, tags));
+        let people: Vec<_> = session.participants.iter().map(participant).collect();
         json!({
-            "stageArn": stage_arn,
+            "stageArn": arn,
+            "stageName": name,
+            "stageTags": owned(tags),
             "sessionId": session_id,
             "startTime": session.start_time.map(timestamp),
             "endTime": session.end_time.map(timestamp),
-            "participants": session.participants,
+            "participants": people,
         })
     };
     sample.iter().map(one).collect()
 }
 
 /// The sample. Most sessions are on fixed days, so that queries can name them; some are on the days before `today`.
-fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
+fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
     let at = |text: &str| {
         let time = DateTime::parse_from_rfc3339(text).expect("an instant by RFC 3339");
         time.to_utc()
@@ -115,8 +184,7 @@ fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
                 end_time,
                 participants: people,
             };
-            let stage_arn = format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}");
-            sample.push((stage_arn, session_id.to_owned(), session));
+            sample.push((stage_arn(stage), session_id.to_owned(), session));
         };
 
     let lecture = at("2026-11-02T09:00:00Z");
@@ -253,6 +321,27 @@ fn sessions(today: DateTime<Utc>) -> Vec<(String, String, Session)> {
             seconds,
             audience(people, start),
         );
+    }
+    // One that is live, and one whose events are as difficult as IVS allows. It does not begin in a whole second, as events
+    // do.
+    let start = at("2026-11-12T10:00:00Z");
+    let live = Session {
+        start_time: Some(start),
+        end_time: None,
+        participants: audience_until(3, start, None),
+    };
+    let start = at("2026-11-13T12:00:00.250Z");
+    let end = start + TimeDelta::seconds(700);
+    let difficult = Session {
+        start_time: Some(start),
+        end_time: Some(end),
+        participants: lives(start, end),
+    };
+    for (stage, session_id, session) in [
+        ("Live00000000", "st-Live000000001", live),
+        ("Lives0000000", "st-Lives00000001", difficult),
+    ] {
+        sample.push((stage_arn(stage), session_id.to_owned(), session));
     }
     sample
 }

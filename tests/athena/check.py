@@ -1,7 +1,8 @@
-"""`make athena`: the table and the queries of template.yaml on Athena's own engine.
+"""`make athena`: the tables and the queries of template.yaml on Athena's own engine.
 
-The real function exports the sample sessions of local/src/sample.rs; then every value of every row, and every answer of
-every query, is held against what IVS knows. At the end things are broken on purpose, and each time a check must fail.
+The real function exports and collects the sample sessions of local/src/sample.rs, and sweeps; then every value of every row
+of every table, and every answer of every query, is held against what IVS knows. At the end things are broken on purpose,
+and each time a check must fail.
 """
 
 import copy
@@ -18,16 +19,33 @@ import sys
 import threading
 
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import trino
 
 import expected
+import tables
 from engine import BUCKET, KEYS, REGION, ROOT, SAMPLE, Engine, Missing, Result, Template, fill, known
 
 QUERIES = ROOT / "queries"
 LECTURE = "participants/dt=2026-11-02/Lectures0000_st-Lecture000001.parquet"
+LIVES = "dt=2026-11-13/Lives0000000_st-Lives00000001.parquet"
+# Each table's columns.
+COLUMNS = {
+    "participants": expected.COLUMNS,
+    "participant_events": list(tables.Event._fields),
+    "attendance": list(tables.Attendance._fields),
+    "sessions": list(tables.Session._fields),
+}
 # As Athena names them: its varchar has no length, its timestamps are of milliseconds.
-ATHENA_TYPES = {"string": "varchar", "boolean": "boolean", "timestamp": "timestamp(3)"}
+ATHENA_TYPES = {
+    "string": "varchar",
+    "boolean": "boolean",
+    "timestamp": "timestamp(3)",
+    "int": "integer",
+    "bigint": "bigint",
+    "map<string,string>": "map(varchar, varchar)",
+}
 
 
 def now() -> datetime.datetime:
@@ -78,23 +96,73 @@ def text_of(value: str) -> str:
     return value[1:-1].replace("''", "'")
 
 
-def check_table(engine: Engine, table: dict) -> None:
+def check_table(engine: Engine, table: dict, columns: list[str]) -> None:
     """Columns, types and comments are those of the template."""
     storage, keys = table["StorageDescriptor"]["Columns"], table["PartitionKeys"]
     wanted = [[column["Name"], ATHENA_TYPES[column["Type"]], column["Comment"]] for column in storage + keys]
-    found = engine.query("SHOW COLUMNS FROM participants").rows
-    equal("columns", [[name, kind, comment] for name, kind, _, comment in found], wanted)
-    equal("columns that are checked", [name for name, *_ in wanted], expected.COLUMNS)
+    name = table["Name"]
+    found = engine.query(f"SHOW COLUMNS FROM {name}").rows
+    equal(f"columns of {name}", [[name, kind, comment] for name, kind, _, comment in found], wanted)
+    equal(f"columns of {name} that are checked", [name for name, *_ in wanted], columns)
 
 
-def check_rows(engine: Engine, table: list[expected.Row], name: str = "participants") -> int:
+def check_rows(engine: Engine, table: list[tuple], name: str = "participants") -> int:
     """Every value of every row is what IVS knows."""
     # Days, because each costs a request, file or no file.
     first, last = min(row.dt for row in table), max(row.dt for row in table)
-    found = engine.query(f"SELECT {', '.join(expected.COLUMNS)} FROM {name} WHERE dt BETWEEN '{first}' AND '{last}'")
-    order = lambda row: (row[0], row[1], row[4])
-    equal("rows", sorted(found.rows, key=order), sorted(map(list, table), key=order))
+    found = engine.query(f"SELECT {', '.join(table[0]._fields)} FROM {name} WHERE dt BETWEEN '{first}' AND '{last}'")
+    equal("rows", sorted(found.rows, key=tables.order), sorted(map(list, table), key=tables.order))
     return len(found.rows)
+
+
+def check_order_in_file(engine: Engine, events: list[tables.Event]) -> None:
+    """The events of the session that has all difficulties lie in DESIGN's order, each once."""
+
+    def plain(value):
+        if isinstance(value, datetime.datetime):
+            return value.replace(tzinfo=None)
+        return dict(value) if isinstance(value, list) else value
+
+    wanted = [event for event in events if event.session_id in LIVES]
+    file = read(engine, f"participant_events/{LIVES}")
+    found = [[plain(row[name]) for name in tables.Event._fields[:-1]] for row in file.to_pylist()]
+    equal("events in file order", found, [list(event[:-1]) for event in sorted(wanted, key=tables.order_in_file)])
+
+
+def written(engine: Engine) -> dict[str, datetime.datetime]:
+    """When each object of the lake was."""
+    pages = engine.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    objects = [it for page in pages for it in page["Contents"]]
+    cut = lambda time: time.replace(tzinfo=None, microsecond=time.microsecond // 1000 * 1000)
+    return {it["Key"]: cut(it["LastModified"]) for it in objects}
+
+
+def check_sessions(engine: Engine) -> int:
+    """The table of sessions has a row for each, live ones, empty ones and missing ones, too."""
+    rows = tables.sessions(known(), written(engine))
+    check_rows(engine, rows, "sessions")
+    return len(rows)
+
+
+def check_missing_session(engine: Engine) -> None:
+    """A session that is missing in the lake has its row, and what became of it is seen there."""
+    name = "Twins0000One_st-Twins00000002"
+    keys = [f"{table}/dt=2026-11-07/{name}.parquet" for table in ("participants", "participant_events", "attendance")]
+    row = lambda: next(row for row in tables.sessions(known(), written(engine)) if row.session_id in name)
+    for key in keys:
+        engine.s3.delete_object(Bucket=BUCKET, Key=key)
+    engine.s3.delete_object(Bucket=BUCKET, Key="sessions/dt=2026-11-07/sessions.parquet")
+    (answer,) = fill(engine, "sweep")
+    equal("sessions that are missing", [answer[name] for name in ("missing", "failing", "enqueued")], [1, 0, 1])
+    equal("when it was written", list(row()[6:9]), [None, None, None])
+    check_sessions(engine)
+    engine.s3.put_object(Bucket=BUCKET, Key=f"failed/{name}", Body=b"{}")
+    (answer,) = fill(engine, "sweep")
+    equal("sessions that fail", [answer[name] for name in ("missing", "failing", "enqueued")], [1, 1, 0])
+    check_sessions(engine)
+    fill(engine, "export", "collect", "sweep")
+    equal("times that are told", [time is not None for time in row()[6:9]], [True, True, True])
+    check_sessions(engine)
 
 
 def check_days(engine: Engine, table: list[expected.Row]) -> None:
@@ -105,7 +173,8 @@ def check_days(engine: Engine, table: list[expected.Row]) -> None:
         ("dt = '2099-01-01'", "a day to come"),
         ("dt = 'yesterday'", "no day"),
     ]:
-        equal(meaning, engine.query(f"SELECT count(*) FROM participants WHERE {condition}").rows, [[0]])
+        for name in COLUMNS:
+            equal(f"{name}, {meaning}", engine.query(f"SELECT count(*) FROM {name} WHERE {condition}").rows, [[0]])
     every = engine.query("SELECT count(*), count(DISTINCT dt) FROM participants").rows
     equal("rows and days without a condition", every, [[len(table), len({row.dt for row in table})]])
 
@@ -139,6 +208,9 @@ def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
         values = [(*day, session) for day in days for session in ("st-Midnight00001", "st-Future0000001")]
         values += [("2026-11-01", "2026-11-30", session) for session in ("st-Reconnect0001", "st-Twins00000001")]
         values += [("2026-11-02", "2026-11-02", session) for session in ("st-Nobody0000001", "st-Unknown000001")]
+        values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
+        # It is not collected yet.
+        values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
     elif name in ("attendance_of_user", "files_of_user"):
         odd = {row.user_id for row in table if row.session_id == "st-Texts00000001"} - {None}
         values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
@@ -193,20 +265,22 @@ def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[date
 
 
 def check_pruning(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
-    """No query reads a day that it does not have to: a file that none can read lies on the days around, and then on one."""
+    """No query reads a day that it does not have to: files that none can read lie on the days around, and then one on one."""
     first, last = datetime.date(2026, 11, 4), datetime.date(2026, 11, 6)
     for query in files:
         days = itertools.cycle([literal(first.isoformat()), literal(last.isoformat())])
         values = [next(days) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value) else value for value in query.examples]
+        check = lambda: run(engine, table, query, values)
+        names = sorted(set(re.findall(r"(?:FROM|JOIN) (\w+)", query.sql)) & set(COLUMNS))
         if query.reads_all_days:
-            with_broken_file(engine, datetime.date(2024, 2, 29), lambda: fails(query.name, "", lambda: run(engine, table, query, values)))
+            for name in names:
+                with_broken_files(engine, [name], [datetime.date(2024, 2, 29)], lambda: fails(query.name, "", check))
             continue
         begin, end = reads(query, first, last)
-        around = lambda: run(engine, table, query, values)
-        if end:
-            around = lambda: with_broken_file(engine, end + expected.DAY, lambda: run(engine, table, query, values))
-        with_broken_file(engine, begin - expected.DAY, around)
-        with_broken_file(engine, begin, lambda: fails(query.name, "broken.parquet", lambda: run(engine, table, query, values)))
+        around = [begin - expected.DAY, *([end + expected.DAY] if end else [])]
+        with_broken_files(engine, names, around, check)
+        for name in names:
+            with_broken_files(engine, [name], [begin], lambda: fails(f"{query.name} of {name}", "broken.parquet", check))
 
 
 def check_readme(engine: Engine) -> None:
@@ -219,13 +293,17 @@ def check_readme(engine: Engine) -> None:
     equal("README's query", [["NULL" if value is None else str(value) for value in row] for row in found.rows], rows)
 
 
-def with_broken_file(engine: Engine, day: datetime.date, check) -> None:
-    key = f"participants/dt={day}/broken.parquet"
-    broken = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
+def with_broken_files(engine: Engine, names: list[str], days: list[datetime.date], check) -> None:
+    """Runs a check while tables have a file on some days that none can read."""
+    broken = {}
+    for name, day in itertools.product(names, days):
+        key = f"{name}/dt={day}/broken.parquet"
+        broken[key] = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
     try:
         check()
     finally:
-        engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=broken)
+        for key, version in broken.items():
+            engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=version)
 
 
 def fails(what: str, how: str, check) -> str:
@@ -257,16 +335,16 @@ def with_file(engine: Engine, key: str, table: pyarrow.Table, check) -> None:
         engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=other)
 
 
-def check_new_column(engine: Engine, table: list[expected.Row]) -> None:
+def check_new_column(engine: Engine, name: str, key: str, table: list[tuple]) -> None:
     """A file that was written before the newest column existed reads as null there, and as before everywhere else."""
-    newest = expected.COLUMNS[-2]
-    key = "participants/dt=2026-11-04/Future000000_st-Future0000001.parquet"
-    file = read(engine, key)
+    newest = COLUMNS[name][-2]
+    file = read(engine, f"{name}/{key}")
     equal("the file's last column", file.column_names[-1], newest)
-    older = [row._replace(**{newest: None}) if row.session_id == "st-Future0000001" else row for row in table]
+    in_file = lambda row: row.dt in key and (name == "sessions" or row.session_id in key)
+    older = [row._replace(**{newest: None}) if in_file(row) else row for row in table]
     if older == table:
-        raise AssertionError(f"no row of {key} has a {newest}, so nothing was shown")
-    with_file(engine, key, file.drop_columns([newest]), lambda: check_rows(engine, older))
+        raise AssertionError(f"no row of {name}/{key} has a {newest}, so nothing was shown")
+    with_file(engine, f"{name}/{key}", file.drop_columns([newest]), lambda: check_rows(engine, older, name))
 
 
 def check_duplicates(engine: Engine, files: list[Query]) -> None:
@@ -361,7 +439,7 @@ def erase(engine: Engine | Refusing, user_id: str, answer: str, given: str = "en
 def versions_with(engine: Engine, user_id: str) -> list[str]:
     """Every version of every file in which the user stands."""
     found = []
-    for version in engine.s3.list_object_versions(Bucket=BUCKET)["Versions"]:
+    for version in engine.s3.list_object_versions(Bucket=BUCKET, Prefix="participants/")["Versions"]:
         name = {"Key": version["Key"], "VersionId": version["VersionId"]}
         body = engine.s3.get_object(Bucket=BUCKET, **name)["Body"].read()
         if user_id in pyarrow.parquet.read_table(io.BytesIO(body))["user_id"].to_pylist():
@@ -462,7 +540,7 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
 
     # Neither a request nor a sweep brings anything back.
     answers = fill(engine, "export", "sweep")
-    equal("outcomes afterwards", {answer["outcome"] for answer in answers[:-1]}, {"up_to_date"})
+    equal("outcomes afterwards", {answer["outcome"] for answer in answers[:-1]}, {"up_to_date", "still_live"})
     equal("what the sweep finds to do", [answers[-1][name] for name in ("missing", "due", "enqueued")], [0, 0, 0])
     check_rows(engine, left)
     # The session's file as a whole: the sweep does.
@@ -474,15 +552,22 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     check_rows(engine, table)
 
 
-def break_on_purpose(engine: Engine, files: list[Query], template: Template, table: list[expected.Row]) -> None:
+def break_on_purpose(
+    engine: Engine,
+    files: list[Query],
+    template: Template,
+    table: list[expected.Row],
+    events: list[tables.Event],
+    attendance: list[tables.Attendance],
+) -> None:
     """What these checks are for, done wrong: each must be noticed."""
-    tables, named = template.of_type("AWS::Glue::Table"), template.of_type("AWS::Athena::NamedQuery")
+    inputs, named = table_inputs(template), template.of_type("AWS::Athena::NamedQuery")
 
     def notice(what: str, how: str, check) -> None:
         print(f"  {what}: {fails(what, how, check)}")
 
-    def with_table(name: str, change) -> None:
-        wrong = copy.deepcopy(tables["ParticipantsTable"]["TableInput"])
+    def with_table(name: str, change, of: str = "participants") -> None:
+        wrong = copy.deepcopy(inputs[of])
         wrong["Name"] = name
         change(wrong)
         engine.glue.create_table(DatabaseName=engine.database, TableInput=wrong)
@@ -506,6 +591,34 @@ def break_on_purpose(engine: Engine, files: list[Query], template: Template, tab
         with_table(name, change)
         notice(what, how, lambda: check_rows(engine, table, name))
 
+    def no_map(wrong: dict) -> None:
+        next(it for it in wrong["StorageDescriptor"]["Columns"] if it["Name"] == "attributes")["Type"] = "string"
+
+    def with_attendance(column: str, wrong, what: str, how: str) -> None:
+        key = f"attendance/{LIVES}"
+        file = read(engine, key)
+        file = file.set_column(file.column_names.index(column), column, wrong(file[column]))
+        with_file(engine, key, file, lambda: notice(what, how, lambda: check_rows(engine, attendance, "attendance")))
+
+    with_table("attended_wrongly", no_map, "attendance")
+    how = "Unsupported Trino column type (varchar) for Parquet column"
+    notice("a map typed wrongly", how, lambda: check_rows(engine, attendance, "attended_wrongly"))
+    more = lambda column: pyarrow.compute.add(column, pyarrow.scalar(1, column.type))
+    with_attendance("connected_ms", more, "a millisecond too much", "instead of")
+    other_key = lambda column: pyarrow.array(
+        [it and [("other", value) for _, value in it] for it in column.to_pylist()], column.type
+    )
+    with_attendance("attributes", other_key, "another key of a map", "{'other': 'guest'} instead of")
+
+    key = f"participant_events/{LIVES}"
+    file = read(engine, key)
+    check = lambda: check_rows(engine, events, "participant_events")
+    with_file(engine, key, file.slice(0, file.num_rows - 1), lambda: notice("a lost event", "rows: ", check))
+    check = lambda: check_order_in_file(engine, events)
+    how = "events in file order: row 0: "
+    swapped = file.take([1, 0, *range(2, file.num_rows)])
+    with_file(engine, key, swapped, lambda: notice("events in another order", how, check))
+
     file = read(engine, LECTURE)
     fewer_rows = file.slice(0, file.num_rows - 1)
     with_file(engine, LECTURE, fewer_rows, lambda: notice("a lost row", "rows: ", lambda: check_rows(engine, table)))
@@ -524,6 +637,12 @@ def break_on_purpose(engine: Engine, files: list[Query], template: Template, tab
     notice("a query that counts wrongly", "row 2: ", lambda: run(engine, table, fewer, fewer.examples))
 
 
+def table_inputs(template: Template) -> dict[str, dict]:
+    """The tables of the template, by their names."""
+    inputs = [table["TableInput"] for table in template.of_type("AWS::Glue::Table").values()]
+    return {it["Name"]: it for it in inputs}
+
+
 def main() -> None:
     template, files = Template(), pack()
     # Nobody may ask it for the loopback address: engine.py sees to that.
@@ -531,20 +650,39 @@ def main() -> None:
     print("tables and queries of template.yaml on Trino, over moto", flush=True)
     check_named(files, template.of_type("AWS::Athena::NamedQuery"), template.values["DatabaseName"])
     with Engine(template) as engine:
-        answers = fill(engine, "export", "sweep")
+        *answers, swept = fill(engine, "export", "collect", "sweep")
+        today = datetime.datetime.fromisoformat(engine.today).replace(tzinfo=None)
         table = expected.rows(known())
-        outcomes = [answer["outcome"] for answer in answers[:-1]]
-        equal("outcomes", set(outcomes), {"exported"})
-        equal("what the sweep found to do", [answers[-1][name] for name in ("missing", "enqueued", "failed")], [0, 0, 0])
-        print(f"exported {len(outcomes)} sessions of {len(table)} participants by the real function", flush=True)
+        events, attendance = tables.collect(known(), table, today)
+        exports, collections = answers[: len(known())], answers[len(known()) :]
+        ended = [session["endTime"] is not None for session in known()]
+        final = [tables.is_final(session, today) for session in known()]
+        outcomes = ["exported" if has_ended else "still_live" for has_ended in ended]
+        equal("outcomes", [answer["outcome"] for answer in exports], outcomes)
+        outcomes = [{"exported": "collected" if it else "not_due"}.get(outcome, outcome) for outcome, it in zip(outcomes, final)]
+        equal("outcomes of collections", [answer["outcome"] for answer in collections], outcomes)
+        equal("what the sweep found to do", [swept[name] for name in ("live", "missing", "enqueued", "failed")], [1, 0, 0, 0])
+        equal("what the sweep found to collect", swept["attendance"]["missing"], 0)
+        print(f"exported {sum(ended)} sessions of {len(table)} participants by the real function", flush=True)
+        print(f"collected {sum(final)} sessions with {len(events)} events", flush=True)
         engine.wait()
-        check_table(engine, template.of_type("AWS::Glue::Table")["ParticipantsTable"]["TableInput"])
-        rows = check_rows(engine, table)
-        print(f"{len(expected.COLUMNS)} columns as the template has them; {rows} rows, every value as IVS knows it")
+        for name, it in table_inputs(template).items():
+            check_table(engine, it, COLUMNS[name])
+            print(f"{name}: {len(COLUMNS[name])} columns as the template has them", flush=True)
+        for name, rows in [("participants", table), ("participant_events", events), ("attendance", attendance)]:
+            print(f"{name}: {check_rows(engine, rows, name)} rows, every value as IVS knows it", flush=True)
+        print(f"sessions: {check_sessions(engine)} rows, every value as IVS knows it", flush=True)
+        check_order_in_file(engine, events)
+        print("events lie in their order", flush=True)
+        check_missing_session(engine)
+        print("a session that is missing, or fails, is seen in the table of sessions", flush=True)
         check_days(engine, table)
         print("days without files, out of range, and all days", flush=True)
-        check_new_column(engine, table)
-        print("a file without the newest column reads as null there", flush=True)
+        check_new_column(engine, "participants", "dt=2026-11-04/Future000000_st-Future0000001.parquet", table)
+        check_new_column(engine, "participant_events", LIVES, events)
+        check_new_column(engine, "attendance", LIVES, attendance)
+        check_new_column(engine, "sessions", "dt=2026-11-07/sessions.parquet", tables.sessions(known(), written(engine)))
+        print("a file without the newest column of its table reads as null there", flush=True)
         check_duplicates(engine, files)
         print("duplicates are found", flush=True)
         check_pruning(engine, files, table)
@@ -556,7 +694,7 @@ def main() -> None:
         check_erasure(engine, files, table)
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
-        break_on_purpose(engine, files, template, table)
+        break_on_purpose(engine, files, template, table, events, attendance)
         print(f"the pack, {len(files)} queries, each as a file and as a named query, against the same without SQL:")
         check_pack(engine, files, table)
 

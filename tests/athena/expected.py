@@ -25,7 +25,10 @@ MEMBERS = {
 }
 COLUMNS = ["stage_arn", "session_id", "session_start_time", "session_end_time", *MEMBERS, "dt"]
 
-Row = collections.namedtuple("Row", COLUMNS)
+
+class Row(collections.namedtuple("Row", COLUMNS)):
+    # Its row of the table `attendance`, if its session was collected.
+    attendance = None
 
 
 def instant(text: str | None) -> datetime.datetime | None:
@@ -38,9 +41,11 @@ def instant(text: str | None) -> datetime.datetime | None:
 
 
 def rows(known: list[dict]) -> list[Row]:
-    """The table: a row for each participant of each session."""
+    """The table: a row for each participant of each session that has ended."""
     table = []
     for session in known:
+        if session["endTime"] is None:
+            continue
         start, end = instant(session["startTime"]), instant(session["endTime"])
         for participant in session["participants"]:
             values = {column: participant.get(member) for column, member in MEMBERS.items()}
@@ -90,15 +95,26 @@ def by_join(table: list[Row]) -> list[Row]:
 
 
 def who_was_in_session(table, now, first, last, session_id):
-    found = [row for row in started(table, first, last) if row.session_id == session_id]
-    return [
-        [
-            *[row.stage_arn, row.session_id, row.participant_id, row.user_id, row.first_join_time, row.published],
-            *[row.recording_state, row.state, row.session_end_time],
-        ]
-        for _, people in grouped(found, "stage_arn").items()
-        for row in by_join(people)
-    ]
+    found = []
+    here = [row for row in started(table, first, last) if row.session_id == session_id]
+    for _, people in grouped(here, "stage_arn").items():
+        for row in by_join(people):
+            attended = row.attendance
+            left, minutes, inferred = None, None, None
+            if attended:
+                left = attended.last_leave_time
+                if attended.leave_inferred:
+                    left = max(attended.session_end_time, attended.last_event_time)
+                minutes = attended.connected_ms // 60_000
+                inferred = attended.join_inferred or attended.leave_inferred
+            found.append(
+                [
+                    *[row.stage_arn, row.session_id, row.participant_id, row.user_id],
+                    *[row.first_join_time, left, minutes, inferred],
+                    *[row.published, row.recording_state, row.state, row.session_end_time],
+                ]
+            )
+    return found
 
 
 def sessions(table, now, first, last):
