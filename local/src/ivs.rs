@@ -251,8 +251,9 @@ impl World {
     /// A stage in a list, if it was not deleted meanwhile.
     fn stage(&self, arn: &str) -> Option<Value> {
         let arn = self.stages.get(arn)?;
-        let (name, tags) = self.labels.get(arn).cloned().unwrap_or_default();
-        let mut stage = json!({ "arn": arn, "name": name, "tags": tags });
+        let labels = self.labels.get(arn).cloned().unwrap_or_default();
+        let mut stage = json!(labels);
+        stage["arn"] = arn.clone().into();
         let live = sessions_of(&self.sessions, arn)
             .filter(|(name, _)| self.end_time(name).is_none())
             .max_by_key(|(_, session)| session.start_time);

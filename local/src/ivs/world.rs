@@ -21,8 +21,8 @@ pub struct World {
     pub denied: BTreeSet<String>,
     /// The ARNs of the stages that exist, with or without a session.
     pub stages: BTreeSet<String>,
-    /// The names and tags of stages, by their ARNs. A stage that is not here has an empty name and no tags.
-    pub labels: BTreeMap<String, (String, BTreeMap<String, String>)>,
+    /// What ListStages says of a stage besides its ARN. Other stages have an empty name and no tags.
+    pub labels: BTreeMap<String, Labels>,
     /// Sessions by stage ARN and session id.
     pub sessions: BTreeMap<(String, String), Session>,
     /// The faults, until they are removed.
@@ -42,6 +42,35 @@ pub struct World {
     places: HashMap<(String, String), Places>,
     pub(crate) used: HashMap<String, Used>,
     pub(crate) random: fastrand::Rng,
+}
+
+/// The name and the tags of a stage. A member that is `None` is not in the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Labels {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self {
+            name: Some(String::new()),
+            tags: Some(BTreeMap::new()),
+        }
+    }
+}
+
+impl Labels {
+    /// A name, and tags as keys with their values.
+    pub fn new(name: &str, tags: &[(&str, &str)]) -> Self {
+        let owned = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        Self {
+            name: Some(name.to_owned()),
+            tags: Some(tags.iter().map(owned).collect()),
+        }
+    }
 }
 
 /// A session of a stage; live while it has no end.
