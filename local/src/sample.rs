@@ -21,24 +21,6 @@ use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
 /// The steps that the function can be asked for.
 const STEPS: &str = "export (each session by a request), rewrite (each session anew), collect (each session), sweep";
 
-type Tags = &'static [(&'static str, &'static str)];
-
-/// The names and tags of stages, by the last part of the ARN. All others have none.
-const LABELS: [(&str, &str, Tags); 3] = [
-    ("Lives0000000", "everything", &[("team", "video")]),
-    (
-        "Live00000000",
-        "\u{65e5}\u{672c}\u{8a9e} \"live\"",
-        &[
-            ("", "no key"),
-            ("Team", "A"),
-            ("team", ""),
-            ("a.b[0]", "{\"c\": 1}"),
-        ],
-    ),
-    ("Lectures0000", "", &[("name", "none")]),
-];
-
 /// A session of the sample with the ARN of its stage and its id.
 type Sample = (String, String, Session);
 
@@ -69,13 +51,7 @@ pub async fn fill(
         for (stage_arn, session_id, session) in &sample {
             world.put(stage_arn, session_id, session.clone());
         }
-        for (stage, name, tags) in LABELS {
-            let labels = Labels {
-                name: Some(name.to_owned()),
-                tags: Some(owned(tags)),
-            };
-            world.labels.insert(stage_arn(stage), labels);
-        }
+        world.labels = labels();
     }
     let file = folder.join("known.json");
     std::fs::write(&file, serde_json::to_vec(&known(&sample))?).map_err(at(&file))?;
@@ -136,15 +112,35 @@ fn stage_arn(stage: &str) -> String {
     format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}")
 }
 
-fn owned(tags: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let tags = tags.iter();
-    tags.map(|&(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+/// What is said of stages. The last one has no name and no tags, and IVS may leave both out.
+fn labels() -> BTreeMap<String, Labels> {
+    let tags = [
+        ("", "no key"),
+        ("Team", "A"),
+        ("team", ""),
+        ("a.b[0]", "{\"c\": 1}"),
+    ];
+    let nothing = Labels {
+        name: None,
+        tags: None,
+    };
+    BTreeMap::from([
+        (
+            stage_arn("Lives0000000"),
+            Labels::new("everything", &[("team", "video")]),
+        ),
+        (
+            stage_arn("Live00000000"),
+            Labels::new("\u{65e5}\u{672c}\u{8a9e} \"live\"", &tags),
+        ),
+        (stage_arn("Lectures0000"), nothing),
+    ])
 }
 
 /// The sessions as JSON, in the form of the API. Each participant also has the answers of the operations about one
 /// participant, and each session the name and the tags of its stage.
 fn known(sample: &[Sample]) -> Value {
+    let labels = labels();
     let participant = |participant: &Participant| {
         let mut known = json!(participant);
         known["events"] = json!(participant.events);
@@ -152,13 +148,12 @@ fn known(sample: &[Sample]) -> Value {
         known
     };
     let one = |(arn, session_id, session): &Sample| {
-        let label = LABELS.iter().find(|(stage, ..)| *arn == stage_arn(stage));
-        let (name, tags) = label.map_or(("", &[][..]), |&(_, name, tags)| (name, tags));
+        let Labels { name, tags } = labels.get(arn).cloned().unwrap_or_default();
         let people: Vec<_> = session.participants.iter().map(participant).collect();
         json!({
             "stageArn": arn,
             "stageName": name,
-            "stageTags": owned(tags),
+            "stageTags": tags,
             "sessionId": session_id,
             "startTime": session.start_time.map(timestamp),
             "endTime": session.end_time.map(timestamp),

@@ -31,7 +31,7 @@ def main(path: str, values: str = "") -> None:
         raise SystemExit(f"{path!r} is no text in UTF-8: {error}") from error
     values = values or ", ".join(query.examples)
     with Engine(Template()) as engine:
-        fill(engine, "export")
+        fill(engine, "export", "collect", "sweep")
         engine.wait()
         try:
             result = engine.query(query.sql, values)

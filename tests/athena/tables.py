@@ -253,7 +253,8 @@ def sessions(known: list[dict], written: dict[str, datetime.datetime]) -> list[S
         failed = [written.get(f"failed/{name}"), written.get(f"failed/collect/{name}")]
         found.append(
             Session(
-                *[session["stageArn"], session["stageName"], session["stageTags"]],
+                # Of a stage without a name IVS sends an empty one, or none.
+                *[session["stageArn"], session["stageName"] or "", session["stageTags"] or {}],
                 *[session["sessionId"], start, instant(session["endTime"])],
                 written.get(f"participants/dt={dt}/{name}.parquet"),
                 written.get(f"attendance/dt={dt}/{name}.parquet"),
