@@ -242,6 +242,7 @@ impl Collector {
             return Ok(Done::without_object(Outcome::NotDue));
         }
         let resource = &request.session.to_string();
+        self.ivs.begin_session(true);
         let found = deadline
             .within_work_time(
                 "GetStageSession",

@@ -86,7 +86,8 @@ pub struct Ivs {
 ///
 /// | operation | who may call it at the same time | together |
 /// |---|---|---|
-/// | GetStageSession, ListParticipants | two batches, 2 each | 4 |
+/// | GetStageSession | two batches, 2 each, and two collections, 0.5 each | 5 |
+/// | ListParticipants | two batches, 2 each | 4 |
 /// | GetParticipant, ListParticipantEvents | two collections, 2 each | 4 |
 /// | ListStages | two batches, a tick and a dry run, 0.8 each | 3.2 |
 /// | ListStageSessions | a tick, 4, and a dry run, 1 | 5 |
@@ -106,13 +107,19 @@ impl Spacing {
         (self.calls * 5 / 2).min(self.calls.max(Duration::from_secs(2)))
     }
 
+    /// Of GetStageSession, which a collection calls once.
+    fn collections(self) -> Duration {
+        self.calls * 4
+    }
+
     /// Four times as far apart as a tick's.
     fn dry_run(self) -> Duration {
         self.tick * 4
     }
 
     fn longest(self) -> Duration {
-        self.list_stages().max(self.dry_run()).max(self.collect)
+        let longest = self.list_stages().max(self.dry_run());
+        longest.max(self.collections()).max(self.collect)
     }
 }
 
@@ -183,6 +190,17 @@ impl Ivs {
             self.spacing.dry_run()
         };
         self.limiter.space(LIST_STAGE_SESSIONS, interval);
+    }
+
+    /// Sets the interval between GetStageSession calls: the long one for a collection, which asks once, the short one for a batch of
+    /// sessions.
+    pub fn begin_session(&self, is_collected: bool) {
+        let interval = if is_collected {
+            self.spacing.collections()
+        } else {
+            self.spacing.calls
+        };
+        self.limiter.space(GET_STAGE_SESSION, interval);
     }
 
     /// The requests sent so far, retries included.
@@ -910,14 +928,16 @@ pub(crate) mod tests {
             collect: Duration::from_millis(500),
         };
         let a_second = |interval: Duration| 1.0 / interval.as_secs_f64();
-        let (batches, a_tick, a_dry_run) = (2.0, 1.0, 1.0);
+        let (batches, collections, a_tick, a_dry_run) = (2.0, 2.0, 1.0, 1.0);
         let of_each = [
+            batches * a_second(spacing.calls) + collections * a_second(spacing.collections()),
             batches * a_second(spacing.calls),
+            collections * a_second(spacing.collect),
             (batches + a_tick + a_dry_run) * a_second(spacing.list_stages()),
             a_second(spacing.tick) + a_second(spacing.dry_run()),
         ];
         let tenths = of_each.map(|calls| format!("{calls:.1}"));
-        assert_eq!(tenths, ["4.0", "3.2", "5.0"]);
+        assert_eq!(tenths, ["5.0", "4.0", "4.0", "3.2", "5.0"]);
     }
 
     #[tokio::test(start_paused = true)]

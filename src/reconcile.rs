@@ -158,6 +158,7 @@ impl Reconciler {
         deadline: &Deadline,
     ) -> Result<Done, Error> {
         let (name, resource) = (&request.session, request.session.to_string());
+        self.ivs.begin_session(false);
         let found = deadline
             .within_work_time("GetStageSession", &resource, self.ivs.get_session(name))
             .await?;

@@ -1,10 +1,7 @@
 //! The operator's commands, `make` and all, with a stand-in for the AWS CLI: what they send, and what they say.
 
 #![cfg(unix)]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::io::Write;

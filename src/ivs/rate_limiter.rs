@@ -53,11 +53,16 @@ impl RateLimiter {
         }
     }
 
-    /// From now on, lets this operation start at most once in `interval`.
+    /// From now on, lets this operation start at most once in `interval`. One that was throttled comes back to it as before.
     pub fn space(&self, operation: &str, interval: Duration) {
         self.with(operation, |slots| {
+            let was_throttled = slots.interval > slots.set;
+            slots.interval = if was_throttled {
+                slots.interval.max(interval)
+            } else {
+                interval
+            };
             slots.set = interval;
-            slots.interval = interval;
         });
     }
 
@@ -202,6 +207,20 @@ mod tests {
             [0, 500]
         );
         assert_eq!(limiter.calls(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_interval_does_not_make_up_for_a_throttle() {
+        let limiter = RateLimiter::new(Duration::from_millis(500), Duration::ZERO);
+        let seconds = |seconds| Duration::from_secs(seconds);
+        limiter.space("GetStageSession", seconds(2));
+        assert_eq!(limiter.interval("GetStageSession"), seconds(2));
+        limiter.back_off("GetStageSession");
+        limiter.space("GetStageSession", seconds(1));
+        assert_eq!(limiter.interval("GetStageSession"), seconds(4));
+        limiter.space("GetParticipant", seconds(2));
+        limiter.space("GetParticipant", seconds(1));
+        assert_eq!(limiter.interval("GetParticipant"), seconds(1));
     }
 
     #[tokio::test(start_paused = true)]
