@@ -23,7 +23,7 @@ use aws_sdk_s3::primitives::DateTime as SdkDateTime;
 use aws_smithy_runtime_api::client::interceptors::context::Error as OperationError;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 
 use serde_json::Value;
 
@@ -491,8 +491,10 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
         .map(|response| response.status().as_u16())
 }
 
+/// A time cut to the milliseconds that a file can hold.
 fn utc(time: SdkDateTime) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp(time.secs(), time.subsec_nanos())
+    let time = DateTime::from_timestamp(time.secs(), time.subsec_nanos())?;
+    Some(time.trunc_subsecs(3))
 }
 
 #[cfg(test)]

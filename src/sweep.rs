@@ -177,18 +177,6 @@ impl Sweeper {
             self.enqueue(&found, &deadline, &mut report).await?;
             self.enqueue_collections(&uncollected, now, &deadline, &mut report.attendance)
                 .await?;
-            let ledger = Ledger {
-                lake: &self.lake,
-                memory: self.memory,
-                stages: &listed.stages,
-                is_whole: sweep.stage_arn.is_none() && listed.stages_left + report.failed == 0,
-                // Half of what time is left is for the last day to be put.
-                until: (listed_at + ledger::PUT_FOR).min(Instant::now() + deadline.left() / 2),
-            };
-            let written = ledger.write(&sessions, &objects, now);
-            deadline
-                .within_put_time("PutObject", "the sweep", written)
-                .await?;
         }
         report.calls = self.ivs.calls() - calls_before;
         if let Some(failure) = listed.last_failure
@@ -221,6 +209,20 @@ impl Sweeper {
             report.missing,
             report.due,
         );
+        if !dry_run {
+            let ledger = Ledger {
+                lake: &self.lake,
+                memory: self.memory,
+                stages: &listed.stages,
+                reached_all: sweep.stage_arn.is_none() && listed.stages_left == 0,
+                // Half of what time is left is for the last day to be put.
+                until: (listed_at + ledger::PUT_FOR).min(Instant::now() + deadline.left() / 2),
+            };
+            let written = ledger.write(&sessions, &objects, now);
+            deadline
+                .within_put_time("PutObject", "the sweep", written)
+                .await?;
+        }
         Ok(report)
     }
 

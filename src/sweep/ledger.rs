@@ -42,14 +42,14 @@ pub(super) struct Ledger<'a> {
     pub(super) lake: &'a Lake,
     pub(super) memory: Memory,
     pub(super) stages: &'a HashMap<String, Stage>,
-    /// Whether all sessions of all stages were listed.
-    pub(super) is_whole: bool,
+    /// Whether there was time for every stage.
+    pub(super) reached_all: bool,
     /// No day is begun after this instant. The next tick puts the others.
     pub(super) until: Instant,
 }
 
 impl Ledger<'_> {
-    /// Writes down what a sweep saw, the newest day first.
+    /// Writes down what a sweep saw, the newest day first. A day that fails does not keep the others from it.
     ///
     /// # Errors
     /// As [`Store::put`].
@@ -74,20 +74,24 @@ impl Ledger<'_> {
                     || written.is_none_or(|&written| has_news(rows, written))
             });
         // A stage that was not reached for a while brings sessions of other days without any news. So some more days
-        // are read: all, if this sweep is not whole itself.
+        // are read: all, if there was no time for every stage.
         if !others.is_empty() {
             let first = draw(now, others.len());
             others.rotate_left(first);
         }
-        let more = if self.is_whole { 1 } else { others.len() };
+        let more = if self.reached_all { 1 } else { others.len() };
+        let mut failed = Ok(());
         for (day, rows) in changed.into_iter().chain(others.into_iter().take(more)) {
             if Instant::now() >= self.until {
-                return Ok(());
+                break;
             }
             let is_there = objects.days.contains_key(&day);
-            self.put(day, rows, is_there).await?;
+            // A day that fails must not keep the others from being put.
+            if let Err(failure) = self.put(day, rows, is_there).await {
+                failed = Err(failure);
+            }
         }
-        Ok(())
+        failed
     }
 
     fn row(&self, name: &SessionRef, session: &ListedSession, objects: &Objects) -> Session {
