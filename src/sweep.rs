@@ -41,7 +41,8 @@ const ENQUEUE_AT_LEAST: usize = 20;
 /// How long a session that failed is left to the redelivery of its message, and then out.
 const LEAVE_OUT_FAILED: TimeDelta = TimeDelta::hours(24);
 const MOST_STAGES_NAMED: usize = 20;
-/// How long a session is left alone after one of its parts was written: its next message waits in the queue.
+/// How long a session is left alone after one of its parts was written: its next message waits in the queue. Parts that are no newer
+/// than attendance are of a collection that is over.
 const COLLECTING: TimeDelta = TimeDelta::minutes(30);
 /// A dry run answers within this time: a NAT gateway cuts a connection that is silent for 350 s.
 const DRY_RUN: Duration = Duration::from_mins(4);
@@ -416,7 +417,7 @@ impl Sweeper {
             let failed = objects.failed_collections.get(&stem);
             if counts(failed, end_time, written, now) {
                 report.failing += 1;
-            } else if part.is_some_and(|&part| part > now - COLLECTING) {
+            } else if part.is_some_and(|&part| part > now - COLLECTING && Some(part) > written) {
                 report.collecting += 1;
             } else {
                 let list = if rewrite {
