@@ -112,7 +112,7 @@ fn stage_arn(stage: &str) -> String {
     format!("arn:aws:ivs:{REGION}:123456789012:stage/{stage}")
 }
 
-/// What is said of stages. The last one has no name and no tags, and IVS may leave both out.
+/// Names and tags of stages. For one of them IVS sends neither.
 fn labels() -> BTreeMap<String, Labels> {
     let tags = [
         ("", "no key"),

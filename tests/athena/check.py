@@ -601,7 +601,7 @@ def break_on_purpose(
         with_file(engine, key, file, lambda: notice(what, how, lambda: check_rows(engine, attendance, "attendance")))
 
     with_table("attended_wrongly", no_map, "attendance")
-    how = "Unsupported Trino column type (varchar) for Parquet column"
+    how = "GroupColumnIO cannot be cast to class"
     notice("a map typed wrongly", how, lambda: check_rows(engine, attendance, "attended_wrongly"))
     more = lambda column: pyarrow.compute.add(column, pyarrow.scalar(1, column.type))
     with_attendance("connected_ms", more, "a millisecond too much", "instead of")
