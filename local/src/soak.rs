@@ -47,7 +47,6 @@ const PATIENCE: Duration = Duration::from_mins(8);
 /// When a server or the function cannot be started. What the soak finds is in the report.
 pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Result<Report> {
     let mut random = Rng::with_seed(settings.seed);
-    let script = Script::draw(&settings, now(), &mut random);
     let circle = CircleSettings {
         processes: 6,
         ..CircleSettings::at(settings.factor)
@@ -63,8 +62,11 @@ pub async fn run(bootstrap: &Path, parent: &Path, settings: Settings) -> io::Res
     ]);
     let circle = Circle::start(bootstrap, parent, circle).await?;
     circle.ivs.world().quota = Quota::Off;
+    // Only now, since on a busy machine the start takes longer than the times of the script leave room for.
+    let began = Instant::now();
+    let script = Script::draw(&settings, now(), &mut random);
     circle.ivs.world().stages.extend(script.stages);
-    let mut soak = Soak::new(settings, circle, script.plans, &mut random);
+    let mut soak = Soak::new(settings, circle, script.plans, began, &mut random);
     for (at, action) in script.actions {
         tokio::time::sleep_until((soak.began + at).into()).await;
         soak.act(action);
@@ -125,7 +127,13 @@ struct Soak {
 }
 
 impl Soak {
-    fn new(settings: Settings, circle: Circle, plans: Vec<Plan>, random: &mut Rng) -> Self {
+    fn new(
+        settings: Settings,
+        circle: Circle,
+        plans: Vec<Plan>,
+        began: Instant,
+        random: &mut Rng,
+    ) -> Self {
         let sqs = Arc::new(Mutex::new(SqsFaults::new(random.fork())));
         let hook = Arc::clone(&sqs);
         circle.sqs.on_request(move |attempt| {
@@ -139,7 +147,7 @@ impl Soak {
             settings,
             circle,
             plans,
-            began: Instant::now(),
+            began,
             sqs,
             random: random.fork(),
             forgotten: 0,
