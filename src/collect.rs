@@ -299,10 +299,16 @@ impl Collector {
             if let Some(part) = parts.missing.pop_front() {
                 let told = self.ask(&list, &part);
                 let told = deadline.within_work_time(EVENTS_OF, resource, told).await?;
+                let Some(told) = told else {
+                    return Ok(Done::without_object(Outcome::Gone));
+                };
                 whole = Some((part, told));
             }
         } else {
             let events = self.take_parts(&list, &mut parts, deadline).await?;
+            let Some(events) = events else {
+                return Ok(Done::without_object(Outcome::Gone));
+            };
             if !parts.missing.is_empty() {
                 self.send_on(request, now, deadline).await?;
                 let collected = parts.there.iter().map(|part| part.people.len()).sum();
@@ -377,13 +383,13 @@ impl Collector {
     }
 
     /// Asks for the missing parts, as many as there is time for, at least for one, and puts each. Returns the rows of events of
-    /// all parts that are there then.
+    /// all parts that are there then; `None` if IVS has forgotten the session meanwhile.
     async fn take_parts(
         &self,
         list: &List,
         parts: &mut Parts,
         deadline: &Deadline,
-    ) -> Result<usize, Error> {
+    ) -> Result<Option<usize>, Error> {
         let (resource, part_store) = (&list.session.name.to_string(), self.part_store());
         let until = Instant::now() + BEGIN_PARTS_FOR;
         let mut events = 0;
@@ -407,6 +413,9 @@ impl Collector {
                 Err(Error::OutOfTime { .. }) if !is_first => break,
                 told => told?,
             };
+            let Some(told) = told else {
+                return Ok(None);
+            };
             (pace, is_first) = (self.interval.max(now.elapsed() / people), false);
             events += told.iter().map(|it| it.events.len()).sum::<usize>();
             let stale = parts.stale.contains(&part.name);
@@ -415,7 +424,7 @@ impl Collector {
             parts.there.extend(parts.missing.pop_front());
         }
         parts.there.sort_by_key(|part| part.people.start);
-        Ok(events)
+        Ok(Some(events))
     }
 
     /// Looks whether attendance is there, and fresh enough.
@@ -507,8 +516,9 @@ impl Collector {
         Ok(None)
     }
 
-    /// Asks IVS for each participant of a part. The two operations have a quota each, so they run side by side.
-    async fn ask(&self, list: &List, part: &Part) -> Result<Vec<Told>, Error> {
+    /// Asks IVS for each participant of a part. The two operations have a quota each, so they run side by side. `None` if IVS has
+    /// forgotten the session meanwhile: it then tells of no events instead of saying so.
+    async fn ask(&self, list: &List, part: &Part) -> Result<Option<Vec<Told>>, Error> {
         let name = &list.session.name;
         let people = list.asked[part.people.clone()].iter();
         let ids = people.filter_map(|&place| list.people[place].participant_id.as_deref());
@@ -541,7 +551,12 @@ impl Collector {
             details,
             events,
         });
-        Ok(told.collect())
+        let told: Vec<_> = told.collect();
+        let is_doubtful = told.iter().any(|it| it.listed_events == 0);
+        if is_doubtful && self.ivs.get_session(name).await? == Found::Unknown {
+            return Ok(None);
+        }
+        Ok(Some(told))
     }
 
     /// The events of one participant, each once, and how many IVS listed. Others take `held` bytes already.

@@ -702,3 +702,24 @@ async fn each_message_of_a_batch_is_answered_for_itself() {
         "the session is collected once"
     );
 }
+
+#[tokio::test]
+async fn a_session_that_ivs_forgets_in_the_middle_is_not_stored_as_one_without_events() {
+    for people in [40, 450] {
+        let settings = [("COLLECT_CALLS_PER_SECOND", "100")];
+        let circle = circle_with(&ended(people, 120), &settings).await;
+        let forgotten = async {
+            circle.ivs.until_called("ListParticipantEvents", 20).await;
+            circle.ivs.world().delete_stage(STAGE, true);
+        };
+        let (answer, ()) = tokio::join!(circle.invoke(request()), forgotten);
+        assert_eq!(
+            answer.unwrap().unwrap()["outcome"],
+            "gone",
+            "{people} people"
+        );
+        assert_eq!(key_of(&circle.s3, "participant_events"), None);
+        assert_eq!(key_of(&circle.s3, "attendance"), None);
+        assert_eq!(parts(&circle), 0);
+    }
+}

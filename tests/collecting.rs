@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use ivs_attendance::session::SessionRef;
 use ivs_attendance_local::ivs::world::timestamp;
-use ivs_attendance_local::lambda::circle::{Circle, CircleSettings, DEAD};
+use ivs_attendance_local::lambda::circle::{Circle, CircleSettings, DEAD, DEAD_COLLECTIONS};
 use ivs_attendance_local::scene::{
     PATIENCE, QUICK, ended, live, now, put_placeholder, session, stage,
 };
@@ -19,12 +19,11 @@ use serde_json::{Value, json};
 use crate::harness::{BOOTSTRAP, FOLDER};
 
 /// A queue of collections from which nobody takes.
-const COLLECT: &str = "collect.fifo";
+const COLLECT: &str = "untouched.fifo";
 
+/// All as deployed, but for a queue of collections from which nobody takes.
 async fn circle(variables: &[(&str, &str)]) -> Circle {
-    let settings = CircleSettings::at(20).with(&QUICK).with(variables);
-    let circle = Circle::without_quota(BOOTSTRAP, FOLDER, settings);
-    let circle = circle.await.unwrap();
+    let circle = whole_circle(variables).await;
     let settings = QueueSettings {
         fifo: true,
         ..QueueSettings::default()
@@ -32,6 +31,12 @@ async fn circle(variables: &[(&str, &str)]) -> Circle {
     let url = circle.sqs.create(COLLECT, settings);
     circle.pool.deploy("COLLECT_QUEUE_URL", &url);
     circle
+}
+
+async fn whole_circle(variables: &[(&str, &str)]) -> Circle {
+    let settings = CircleSettings::at(20).with(&QUICK).with(variables);
+    let circle = Circle::without_quota(BOOTSTRAP, FOLDER, settings);
+    circle.await.unwrap()
 }
 
 /// What a sweep reports of attendance: missing, and of these collecting, failing, enqueued and left.
@@ -259,9 +264,7 @@ async fn attendance_to_be_collected_once_more_comes_behind_what_is_missing() {
 
 #[tokio::test]
 async fn ticks_alone_collect_what_ended_and_then_come_to_rest() {
-    let circle = circle(&[]).await;
-    // By default the queue of work takes collections, too.
-    circle.pool.deploy("COLLECT_QUEUE_URL", "");
+    let circle = whole_circle(&[]).await;
     for number in 0..12 {
         circle
             .ivs
@@ -286,6 +289,8 @@ async fn ticks_alone_collect_what_ended_and_then_come_to_rest() {
     let outcomes = lines.iter().filter(|line| line["outcome"] == "collected");
     assert_eq!(outcomes.count(), 12, "each once");
     assert_eq!(found(&circle).await, NOTHING);
-    assert_eq!(circle.sqs.depth(DEAD).all(), 0);
+    for dead in [DEAD, DEAD_COLLECTIONS] {
+        assert_eq!(circle.sqs.depth(dead).all(), 0);
+    }
     assert_eq!(circle.s3.unconditional_puts().len(), 0);
 }
