@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::ivs::world::{Event, Participant, Token};
 use crate::soak::script::Plan;
-use crate::soak::verdict::Row;
+use crate::soak::verdict::{Row, entry};
 
 /// The columns of the two tables.
 pub(super) const EVENT_COLUMNS: [&str; 21] = [
@@ -348,11 +348,6 @@ fn map(entries: &BTreeMap<String, String>) -> String {
         .iter()
         .map(|(key, value)| entry(key, value))
         .collect()
-}
-
-/// An entry of a map as text.
-pub(super) fn entry(key: &str, value: &str) -> String {
-    format!("{key:?}: {value:?}; ")
 }
 
 fn time(text: Option<&String>) -> Option<DateTime<Utc>> {

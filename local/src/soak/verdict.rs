@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::ivs::world::{Participant, Session};
 use crate::lambda::circle::Circle;
-use crate::soak::attendance::entry;
 use crate::soak::script::Name;
 
 /// Everything that is wrong, a line for each case.
@@ -72,6 +71,11 @@ pub(super) const ID: usize = 4;
 
 /// A row's values as text, in the order of the columns.
 pub(super) type Row = Vec<Option<String>>;
+
+/// An entry of a map as text.
+pub(super) fn entry(key: &str, value: &str) -> String {
+    format!("{key:?}: {value:?}; ")
+}
 
 impl Verdict {
     /// IVS no longer knows the sessions in `deleted`, so their files may be incomplete.
