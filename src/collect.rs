@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use self::parts::{Part, Told, parts_of};
+use self::parts::{Part, Told, encode, parts_of};
 use crate::config::Scope;
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -33,9 +33,14 @@ use crate::queue::{Order, Outgoing, Queue};
 use crate::reconcile::final_from;
 use crate::session::{EndedSession, SessionRef};
 use crate::store::{MOST_PUTS, Memory, PARTICIPANTS_COUNTED, Store, after_a_race, counted};
+use crate::table::Kept;
 use crate::table::attendance::{ATTENDANCE, Attendee};
 use crate::table::participant_events::{Event, PARTICIPANT_EVENTS, Person, Texts};
 use crate::table::participants::{PARTICIPANTS, Participant};
+
+/// What a part takes while it is read, as a multiple of its bytes: they come in pieces, which are joined, and then its events lie
+/// beside them, with strings that are not shared yet.
+const READING: usize = 3;
 
 /// How long an invocation begins parts. So a session of many parts holds up others by no more than that.
 const BEGIN_PARTS_FOR: Duration = Duration::from_mins(5);
@@ -138,6 +143,8 @@ struct List {
     asked: Vec<usize>,
     /// The folder of the parts that belong to this list and to these settings.
     folder: String,
+    /// What the people take of memory, in bytes, the encoding of their attendance included.
+    bytes: usize,
 }
 
 /// The events of a session, and what they and the details of the people weigh.
@@ -436,7 +443,7 @@ impl Collector {
             };
             let mut people = Vec::new();
             let each = |rows: Vec<Participant>| people.extend(rows.into_iter().map(attendee));
-            let memory = (0, size_of::<Attendee>());
+            let memory = (0, Kept::Whole(size_of::<Attendee>()));
             let stored = self.store().decode(
                 &PARTICIPANTS,
                 &name.to_string(),
@@ -488,6 +495,8 @@ impl Collector {
             let list = format!("{}-{settings}", object.etag.trim_matches('"'));
             return Ok(Some(List {
                 folder: self.lake.folder_of_parts(name, &list),
+                // Each is named by their events, too.
+                bytes: ATTENDANCE.weight(&people) + people.len() * size_of::<Person>(),
                 session,
                 people,
                 asked,
@@ -514,9 +523,10 @@ impl Collector {
             Ok(details)
         };
         let events = async {
-            let (mut all, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+            let (mut all, mut bytes) = (Vec::with_capacity(ids.len()), list.bytes);
+            let mut texts = Texts::default();
             for id in &ids {
-                let events = self.events(name, id, bytes).await?;
+                let events = self.events(name, id, bytes, &mut texts).await?;
                 bytes += weight(&events.1);
                 all.push(events);
             }
@@ -533,17 +543,21 @@ impl Collector {
         Ok(told.collect())
     }
 
-    /// The events of one participant, each once, and how many IVS listed. Others take `held` bytes already.
+    /// The events of one participant, each once, and how many IVS listed. Others take `held` bytes already, and have their strings
+    /// in `texts`.
     async fn events(
         &self,
         name: &SessionRef,
         id: &str,
         held: usize,
+        texts: &mut Texts,
     ) -> Result<(usize, Vec<Event>), Error> {
         let mut pages = pin!(self.ivs.events(name, id));
         let (mut events, mut bytes) = (Vec::new(), held);
-        while let Some(page) = pages.try_next().await? {
+        while let Some(mut page) = pages.try_next().await? {
             bytes += weight(&page);
+            let each = page.iter_mut().flat_map(Event::texts);
+            texts.share_in(each);
             events.extend(page);
             self.check(name, bytes, events.len())?;
         }
@@ -558,10 +572,14 @@ impl Collector {
 
     fn check(&self, name: &SessionRef, bytes: usize, events: usize) -> Result<(), Error> {
         if bytes > self.memory.for_rows() {
-            let rows_of = PARTICIPANT_EVENTS.rows_of;
-            return Err(self.memory.too_small(&name.to_string(), events, rows_of));
+            return Err(self.too_small(name, events));
         }
         Ok(())
+    }
+
+    fn too_small(&self, name: &SessionRef, events: usize) -> Error {
+        let rows_of = PARTICIPANT_EVENTS.rows_of;
+        self.memory.too_small(&name.to_string(), events, rows_of)
     }
 
     /// The events up to a part, by its metadata.
@@ -590,7 +608,14 @@ impl Collector {
         stale: bool,
     ) -> Result<(), Error> {
         let key = list.key(part);
-        let bytes = serde_json::to_vec(told).map_err(|error| {
+        let held = told.iter().map(|told| weight(&told.events)).sum::<usize>();
+        let room = self.memory.for_rows().saturating_sub(list.bytes);
+        let most_bytes = room.saturating_sub(held).min(room / READING);
+        let bytes = encode(told, most_bytes).map_err(|error| {
+            if error.is_io() {
+                let of_part = told.iter().map(|told| told.events.len()).sum();
+                return self.too_small(&list.session.name, of_part);
+            }
             let fault = "the part could not be encoded";
             self.lake
                 .fault("PutObject", &key, fault, Some(error.into()))
@@ -623,7 +648,7 @@ impl Collector {
     ) -> Result<Gathered, Error> {
         let mut gathered = Gathered::default();
         let mut texts = Texts::default();
-        gathered.bytes = list.people.len() * size_of::<Attendee>();
+        gathered.bytes = list.bytes;
         if let Some((part, told)) = whole {
             self.add(list, &part, told, &mut gathered, &mut texts)?;
         }
@@ -632,6 +657,8 @@ impl Collector {
             let fault = |fault: &str, source| self.lake.fault("GetObject", &key, fault, source);
             let object = self.lake.read(&key).await?;
             let object = object.ok_or_else(|| fault("the part has gone", None))?;
+            let reading = gathered.bytes + READING * object.bytes.len();
+            self.check(&list.session.name, reading, gathered.events.len())?;
             let told: Vec<Told> = serde_json::from_slice(&object.bytes).map_err(|error| {
                 fault("the object is no part of a collection", Some(error.into()))
             })?;
@@ -816,8 +843,8 @@ impl Collector {
                 events.push(event);
             }
         };
-        let held = list.people.len() * size_of::<Attendee>();
-        let (memory, resource) = ((held, size_of::<Event>()), list.session.name.to_string());
+        let memory = (list.bytes, Kept::Shared(Event::weight));
+        let resource = list.session.name.to_string();
         self.store()
             .decode(&PARTICIPANT_EVENTS, &resource, key, &object, memory, each)?;
         Ok((events, object.etag))
