@@ -61,6 +61,12 @@ bench-quota: ## What the quota of IVS costs, measured, some 5 minutes: a table i
 	@# Its client is the SDK's, which would ask a proxy.
 	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 $(MEASURE) bench-quota target/debug/ivs-attendance .local/bench
 
+bench-collect: ## What collecting takes: pace, queue, processor and memory, in some 40 minutes; ONLY="quota queue processor memory"; needs root, for cgroups
+	@$(BENCH_BUILD)
+	@# Its client is the SDK's, which would ask a proxy.
+	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 $(MEASURE) bench-collect target/release/ivs-attendance target/release \
+	  .local/bench $(ONLY)
+
 bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table in docs/settings.md
 	@mkdir -p .local/parquet
 	@cargo bench --quiet --locked --package ivs-attendance-measure --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
@@ -150,5 +156,5 @@ $(CHECKOV)/installed: always
 $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
-.PHONY: help run serve bench bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
+.PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
   sweep backfill export collect redrive rewrite recollect erase soak always

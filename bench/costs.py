@@ -1,7 +1,7 @@
 """`make bill`: the bill of docs/costs.md. The page itself holds the prices, the numbers and the formula; this program evaluates
-the formula for each account of the page, and writes the tables `bill` and `sweeps` between their marks.
+the formula for each account of the page, and writes the tables `bill`, `sweeps` and `collections` between their marks.
 
-Usage: python3 bench/costs.py bill            write both tables
+Usage: python3 bench/costs.py bill            write the tables
        python3 bench/costs.py check           compare instead of write; print the first totals as README has them
        python3 bench/costs.py evaluate JSON   print all names and parts as JSON, with these numbers in place of the page's
 """
@@ -14,6 +14,7 @@ import sys
 
 PAGE = pathlib.Path("docs/costs.md")
 ACCOUNT = ["sessions", "stages", "participants", "days_listed"]
+OF_COLLECTIONS = ["collect_lambda", "collect_s3", "collect_sqs"]
 OF_SWEEPS = ["Lambda: sweeps", "Lambda: requests", "SQS: messages", "S3: requests"]
 
 
@@ -86,6 +87,14 @@ def bill(page: str) -> tuple[str, str]:
         names, parts = evaluate(page, dict.fromkeys(ACCOUNT, 0) | {"stages": stages})
         table.append([f"{stages:,}", f"{names['tick']:.1f}", dollars(sum(parts[part] for part in OF_SWEEPS))])
     page = put(page, "sweeps", ["stages", "seconds of a tick", "Lambda, S3 and SQS a month"], *table)
+    table = []
+    for people in [10, 1000, 10_000, 50_000]:
+        names, _ = evaluate(page, dict.fromkeys(ACCOUNT, 0) | {"participants": people})
+        prices = [names[name] for name in OF_COLLECTIONS]
+        hours = people * names["collect_seconds"] / 3600
+        table.append([f"{people:,}", f"{hours:.2f}", f"{names['collect_turns']:,.0f}", *(f"{price:.6f}" for price in [*prices, sum(prices)])])
+    head = ["participants", "hours", "invocations", "Lambda", "S3: requests", "SQS", "together"]
+    page = put(page, "collections", head, *table)
     return page, ", ".join(totals[:3])
 
 

@@ -38,8 +38,9 @@ use crate::queue::{Order, Outgoing, Queue};
 use crate::reconcile::final_from;
 use crate::session::{EndedSession, SessionRef};
 use crate::store::{Memory, Store};
+use crate::table::Kept;
 use crate::table::attendance::{ATTENDANCE, Attendee};
-use crate::table::participant_events::{Event, PARTICIPANT_EVENTS};
+use crate::table::participant_events::{Event, PARTICIPANT_EVENTS, Person, Texts};
 use crate::table::participants::{PARTICIPANTS, Participant};
 
 /// How long an invocation begins parts. So a session of many parts holds up others by no more than that.
@@ -459,7 +460,7 @@ impl Collector {
             };
             let mut people = Vec::new();
             let each = |rows: Vec<Participant>| people.extend(rows.into_iter().map(attendee));
-            let memory = (0, size_of::<Attendee>());
+            let memory = (0, Kept::Whole(size_of::<Attendee>()));
             let stored = self.store().decode(
                 &PARTICIPANTS,
                 &name.to_string(),
@@ -508,6 +509,8 @@ impl Collector {
             let list = format!("{}-{settings}", object.etag.trim_matches('"'));
             return Ok(Some(List {
                 folder: self.lake.folder_of_parts(name, &list),
+                // Each is named by their events, too.
+                bytes: ATTENDANCE.weight(&people) + people.len() * size_of::<Person>(),
                 session,
                 people,
                 asked,
@@ -535,9 +538,10 @@ impl Collector {
             Ok(details)
         };
         let events = async {
-            let (mut all, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+            let (mut all, mut bytes) = (Vec::with_capacity(ids.len()), list.bytes);
+            let mut texts = Texts::default();
             for id in &ids {
-                let events = self.events(name, id, bytes).await?;
+                let events = self.events(name, id, bytes, &mut texts).await?;
                 bytes += weight(&events.1);
                 all.push(events);
             }
@@ -559,17 +563,20 @@ impl Collector {
         Ok(Some(told))
     }
 
-    /// The events of one participant, each once, and how many IVS listed. Others take `held` bytes already.
+    /// The events of one participant, each once, and how many IVS listed. Others take `held` bytes already, and have their strings
+    /// in `texts`.
     async fn events(
         &self,
         name: &SessionRef,
         id: &str,
         held: usize,
+        texts: &mut Texts,
     ) -> Result<(usize, Vec<Event>), Error> {
         let mut pages = pin!(self.ivs.events(name, id));
         let (mut events, mut bytes) = (Vec::new(), held);
-        while let Some(page) = pages.try_next().await? {
+        while let Some(mut page) = pages.try_next().await? {
             bytes += weight(&page);
+            texts.share_in(page.iter_mut().flat_map(Event::texts));
             events.extend(page);
             check(self.memory, name, bytes, events.len())?;
         }

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use crate::error::Error;
 use crate::lake::{File, Lake, Object, Put, Seen};
 use crate::session::EndedSession;
-use crate::table::{Stored, Table, TooLarge};
+use crate::table::{Kept, Stored, Table, TooLarge};
 
 /// A race for one object is lost at most so often before the session goes back to the queue.
 pub const MOST_PUTS: usize = 5;
@@ -112,8 +112,7 @@ impl Store<'_> {
         Ok(File::parquet(bytes, metadata.collect()))
     }
 
-    /// Reads the rows of an object, some thousands at a time, beside rows that take `held` bytes already. What is kept of a row
-    /// takes `kept_bytes`, besides its strings.
+    /// Reads the rows of an object, some thousands at a time, beside rows that take `held` bytes already.
     ///
     /// # Errors
     /// An object that is no file of this table, or one of a newer version; [`Error::SessionTooLarge`] for `resource`.
@@ -123,7 +122,7 @@ impl Store<'_> {
         resource: &str,
         key: &str,
         object: &Object,
-        (held, kept_bytes): (usize, usize),
+        (held, kept): (usize, Kept<R>),
         each: impl FnMut(Vec<R>),
     ) -> Result<Stored<R>, Error> {
         // Written by a newer function that was rolled back: its further columns would be lost.
@@ -135,7 +134,7 @@ impl Store<'_> {
             return Err(self.lake.fault("GetObject", key, &fault, None));
         }
         let room = self.memory.for_rows().saturating_sub(held);
-        let decoded = table.decode_each(object.bytes.clone(), room, kept_bytes, each);
+        let decoded = table.decode_each(object.bytes.clone(), room, &kept, each);
         decoded.map_err(|error| match error.downcast::<TooLarge>() {
             Ok(too_large) => self
                 .memory
@@ -193,7 +192,7 @@ impl Store<'_> {
             if let Some(object) = &object {
                 let mut all = Vec::new();
                 let each = |rows: Vec<R>| all.extend(rows);
-                let memory = (held, size_of::<R>());
+                let memory = (held, Kept::Whole(size_of::<R>()));
                 stored = self.decode(table, &resource, key, object, memory, each)?;
                 stored.rows = all;
             }

@@ -174,6 +174,15 @@ pub struct Stored<R> {
     pub session_end_time: Option<DateTime<Utc>>,
 }
 
+/// What is kept of the rows of a file.
+#[derive(Debug)]
+pub enum Kept<R> {
+    /// So many bytes of each row, and all its strings.
+    Whole(usize),
+    /// What this counts of each row: strings that other rows have, too, are kept once.
+    Shared(fn(&R) -> usize),
+}
+
 impl<R> Default for Stored<R> {
     fn default() -> Self {
         Self {
@@ -272,12 +281,12 @@ impl<R: Clone + Default, C> Table<R, C> {
     pub fn decode(&self, file: Bytes, most_bytes: usize) -> Result<Stored<R>, BoxError> {
         let mut rows = Vec::new();
         let each = |some: Vec<R>| rows.extend(some);
-        let stored = self.decode_each(file, most_bytes, size_of::<R>(), each)?;
+        let kept = Kept::Whole(size_of::<R>());
+        let stored = self.decode_each(file, most_bytes, &kept, each)?;
         Ok(Stored { rows, ..stored })
     }
 
-    /// As [`decode`](Self::decode), but hands the rows over some thousands at a time, and returns none. What is kept of a row takes
-    /// `kept_bytes`, besides its strings.
+    /// As [`decode`](Self::decode), but hands the rows over some thousands at a time, and returns none.
     ///
     /// # Errors
     /// As there.
@@ -285,7 +294,7 @@ impl<R: Clone + Default, C> Table<R, C> {
         &self,
         file: Bytes,
         most_bytes: usize,
-        kept_bytes: usize,
+        kept: &Kept<R>,
         mut each: impl FnMut(Vec<R>),
     ) -> Result<Stored<R>, BoxError> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file)?;
@@ -293,8 +302,13 @@ impl<R: Clone + Default, C> Table<R, C> {
         let mut room = Room {
             rows,
             bytes_left: most_bytes,
+            counts_texts: matches!(kept, Kept::Whole(_)),
         };
-        room.take(rows.saturating_mul(kept_bytes))?;
+        let least_bytes = match kept {
+            Kept::Whole(bytes) => *bytes,
+            Kept::Shared(_) => size_of::<R>(),
+        };
+        room.take(rows.saturating_mul(least_bytes))?;
         let (mut read, mut stored) = (0, Stored::default());
         for batch in reader.with_batch_size(ROWS_AT_ONCE).build()? {
             let batch = batch?;
@@ -307,6 +321,10 @@ impl<R: Clone + Default, C> Table<R, C> {
                 if let Some(array) = batch.column_by_name(column.name) {
                     column.read(array, &mut stored, &mut room)?;
                 }
+            }
+            if let Kept::Shared(weight) = kept {
+                let beyond = |row| weight(row).saturating_sub(least_bytes);
+                room.take(stored.rows.iter().map(beyond).sum())?;
             }
             each(std::mem::take(&mut stored.rows));
         }
@@ -322,6 +340,7 @@ struct Room {
     /// What the file says that it holds.
     rows: usize,
     bytes_left: usize,
+    counts_texts: bool,
 }
 
 impl Room {
@@ -332,7 +351,10 @@ impl Room {
     }
 
     fn take_text(&mut self, text: &str) -> Result<(), TooLarge> {
-        self.take(text_weight(text))
+        if self.counts_texts {
+            self.take(text_weight(text))?;
+        }
+        Ok(())
     }
 }
 

@@ -4,11 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
+#[path = "harness/limited.rs"]
+mod limited;
 
 use std::collections::BTreeSet;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -21,9 +21,9 @@ use ivs_attendance_local::scene::{
     PATIENCE, QUICK, ended, hint, live, message, now, request, session, stage,
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::harness::{BOOTSTRAP, FOLDER};
+use crate::limited::limited;
 
 /// A session of this id makes a debug build panic.
 const PANICS: &str = "st-PanicsInDebug";
@@ -35,21 +35,6 @@ async fn circle(settings: CircleSettings) -> Circle {
 async fn circle_of(bootstrap: &Path, settings: CircleSettings) -> Circle {
     let circle = Circle::without_quota(bootstrap, FOLDER, settings);
     circle.await.unwrap()
-}
-
-/// The function with so much memory for data, and told so. Where the limit cannot be set, it does not start, and the test
-/// fails.
-fn limited(megabytes: usize) -> (PathBuf, TempDir) {
-    let folder = tempfile::tempdir_in(FOLDER).unwrap();
-    let bootstrap = folder.path().join("bootstrap");
-    let script = format!(
-        "#!/bin/sh\nulimit -d {} || exit 1\nexport AWS_LAMBDA_FUNCTION_MEMORY_SIZE={megabytes}\nexec '{}'\n",
-        megabytes * 1024,
-        BOOTSTRAP
-    );
-    std::fs::write(&bootstrap, script).unwrap();
-    std::fs::set_permissions(&bootstrap, Permissions::from_mode(0o755)).unwrap();
-    (bootstrap, folder)
 }
 
 fn below(circle: &Circle, folder: &str) -> usize {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod harness;
+#[path = "harness/limited.rs"]
+mod limited;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +15,7 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use ivs_attendance_local::faults::{Kind, S3Kind, When};
 use ivs_attendance_local::ivs::quota::Quota;
-use ivs_attendance_local::ivs::world::{Call, Event, Participant, Session, timestamp};
+use ivs_attendance_local::ivs::world::{Call, Event, Participant, Session, Token, timestamp};
 use ivs_attendance_local::lambda::circle::{COLLECT, Circle, CircleSettings, DEAD_COLLECTIONS};
 use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::s3::S3;
@@ -24,6 +26,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{BOOTSTRAP, FOLDER};
+use crate::limited::limited;
 
 /// A stack that is quick, with one session whose list of participants is final once it is exported.
 async fn stack_with(session: &Session, settings: &[(&str, &str)]) -> (Stack, TempDir) {
@@ -675,6 +678,79 @@ async fn what_fails_for_good_leaves_a_marker_and_a_dead_letter_and_no_object() {
     circle.sqs.redrive(DEAD_COLLECTIONS, COLLECT);
     circle.until_quiet(PATIENCE).await.unwrap();
     assert!(key_of(&circle.s3, "attendance").is_some());
+}
+
+/// A session of a few people who change their tokens all the time. Nothing of it compresses: an event takes some 7 kB of memory
+/// by the function's count.
+fn restless(events_of_each: usize) -> Session {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut session = ended(4, 120);
+    let start = session.start_time.unwrap();
+    for who in &mut session.participants {
+        let id = who.participant_id.clone().unwrap();
+        let mut token = || {
+            let value = std::iter::repeat_with(|| random.alphanumeric());
+            let value: String = value.take(800).collect();
+            let attributes = BTreeMap::from([("secret".to_owned(), value)]);
+            Some(Token {
+                attributes: Some(attributes),
+                ..Token::default()
+            })
+        };
+        let mut event = |second| {
+            let time = start + TimeDelta::seconds(second);
+            Event {
+                previous_token: token(),
+                new_token: token(),
+                ..Event::new("TOKEN_EXCHANGED", &id, time)
+            }
+        };
+        let seconds = 0..i64::try_from(events_of_each).unwrap();
+        who.events = seconds.map(&mut event).collect();
+    }
+    session
+}
+
+#[tokio::test]
+async fn events_too_many_for_the_memory_fail_alone_and_by_name() {
+    let (bootstrap, _folder) = limited(64);
+    let settings = CircleSettings::at(60).with(&QUICK);
+    let circle = Circle::without_quota(&bootstrap, FOLDER, settings).await;
+    let circle = circle.unwrap();
+    let sessions = [
+        ("st-0000000000001", restless(2_000)),
+        ("st-0000000000002", restless(1_000)),
+        ("st-0000000000003", ended(3, 120)),
+    ];
+    for (id, session) in sessions {
+        circle.ivs.world().put(STAGE, id, session);
+        let exported = circle.invoke(scene::request(STAGE, id)).await;
+        assert_eq!(exported.unwrap().unwrap()["outcome"], "exported");
+        circle.send_to_collect(STAGE, id);
+    }
+    let marker = "failed/collect/AbCdef1G2hij_st-0000000000001";
+    let below = |folder: &str| {
+        let keys = circle.s3.keys().into_iter();
+        keys.filter(|key| key.starts_with(folder))
+            .collect::<Vec<_>>()
+    };
+    let done = |_: &_| below("attendance/").len() == 2 && below(marker).len() == 1;
+    circle.sqs.until(PATIENCE, done).await.unwrap();
+    for table in ["participant_events/", "attendance/"] {
+        let keys = below(table);
+        let too_large = keys.iter().any(|key| key.contains("st-0000000000001"));
+        assert!(keys.len() == 2 && !too_large, "{keys:?}");
+    }
+    let marker: Value = serde_json::from_slice(&circle.s3.read(marker)).unwrap();
+    assert_eq!(marker["error_type"], "SessionTooLarge");
+    let said = marker["error"].as_str().unwrap();
+    assert!(
+        said.contains("st-0000000000001") && said.contains("64 MB") && said.contains("events"),
+        "{said}"
+    );
+    let killed = circle.collect.deliveries().into_iter();
+    let killed = killed.filter(|delivery| matches!(delivery.ended, Some((_, Err(_)))));
+    assert_eq!(killed.count(), 0, "no process died");
 }
 
 #[tokio::test]

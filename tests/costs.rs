@@ -98,6 +98,17 @@ fn a_tick_lists_for_nine_minutes_and_no_more() {
 }
 
 #[test]
+fn a_collection_pays_for_the_pace_its_parts_and_its_turns() {
+    let names = &evaluate(&json!({ "participants": 10_000 }))["names"];
+    // 50 parts, three a turn: 17 turns. 10,000 × 0.4 s at 0.5 GB: 2,000 GB-seconds.
+    assert_close(&names["collect_lambda"], 0.02 + 17.0 * 0.2e-6, "Lambda");
+    // A PUT for each part and both objects, a list a turn; a GET for each part, and three a turn.
+    let (puts, gets) = (50.0 + 2.0 + 17.0, 50.0 + 51.0);
+    assert_close(&names["collect_s3"], puts * 5e-6 + gets * 0.4e-6, "S3");
+    assert_close(&names["collect_sqs"], 17.0 * 3.0 * 0.5e-6, "SQS");
+}
+
+#[test]
 fn a_small_account_pays_for_the_hours_with_data_and_the_least_scan() {
     let parts = &evaluate(&json!({ "sessions": 36 }))["parts"];
     // 252 messages in as many of 720 hours: 0.35 of a month.

@@ -18,6 +18,8 @@ pub(super) struct List {
     pub(super) asked: Vec<usize>,
     /// The folder of the parts that belong to this list and to these settings.
     pub(super) folder: String,
+    /// What the people take of memory, in bytes, the encoding of their attendance included.
+    pub(super) bytes: usize,
 }
 
 impl List {

@@ -4,16 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::list::List;
-use super::parts::{Part, Told};
+use super::parts::{Part, Told, encode};
 use crate::error::Error;
 use crate::lake::{File, Put};
 use crate::session::SessionRef;
 use crate::store::{MOST_PUTS, Memory, Store, after_a_race, counted};
-use crate::table::attendance::Attendee;
 use crate::table::participant_events::{Event, PARTICIPANT_EVENTS, Person, Texts};
 
 /// In a part's metadata: the rows of events of all parts up to this one.
 const EVENTS: &str = "events";
+
+/// What a part takes while it is read, as a multiple of its bytes: they come in pieces, which are joined, and then its events lie
+/// beside them, with strings that are not shared yet.
+const READING: usize = 3;
 
 /// Where parts lie.
 #[derive(Debug)]
@@ -50,11 +53,18 @@ impl PartStore<'_> {
         stale: bool,
     ) -> Result<(), Error> {
         let key = list.key(part);
-        let bytes = serde_json::to_vec(told).map_err(|error| {
+        let memory = self.store.memory;
+        let held = told.iter().map(|told| weight(&told.events)).sum::<usize>();
+        let room = memory.for_rows().saturating_sub(list.bytes);
+        let most_bytes = room.saturating_sub(held).min(room / READING);
+        let bytes = encode(told, most_bytes).map_err(|error| {
+            if error.is_io() {
+                let of_part = told.iter().map(|told| told.events.len()).sum();
+                return too_small(memory, &list.session.name, of_part);
+            }
             let fault = "the part could not be encoded";
-            self.store
-                .lake
-                .fault("PutObject", &key, fault, Some(error.into()))
+            let lake = self.store.lake;
+            lake.fault("PutObject", &key, fault, Some(error.into()))
         })?;
         let metadata = HashMap::from([(EVENTS.to_owned(), events.to_string())]);
         let file = File::json(bytes, metadata);
@@ -89,7 +99,7 @@ impl PartStore<'_> {
     ) -> Result<Gathered, Error> {
         let mut gathered = Gathered::default();
         let mut texts = Texts::default();
-        gathered.bytes = list.people.len() * size_of::<Attendee>();
+        gathered.bytes = list.bytes;
         if let Some((part, told)) = whole {
             self.add(list, &part, told, &mut gathered, &mut texts)?;
         }
@@ -99,6 +109,9 @@ impl PartStore<'_> {
                 |fault: &str, source| self.store.lake.fault("GetObject", &key, fault, source);
             let object = self.store.lake.read(&key).await?;
             let object = object.ok_or_else(|| fault("the part has gone", None))?;
+            let (memory, name) = (self.store.memory, &list.session.name);
+            let reading = gathered.bytes + READING * object.bytes.len();
+            check(memory, name, reading, gathered.events.len())?;
             let told: Vec<Told> = serde_json::from_slice(&object.bytes).map_err(|error| {
                 fault("the object is no part of a collection", Some(error.into()))
             })?;
@@ -162,10 +175,14 @@ pub(super) fn check(
     events: usize,
 ) -> Result<(), Error> {
     if bytes > memory.for_rows() {
-        let rows_of = PARTICIPANT_EVENTS.rows_of;
-        return Err(memory.too_small(&name.to_string(), events, rows_of));
+        return Err(too_small(memory, name, events));
     }
     Ok(())
+}
+
+fn too_small(memory: Memory, name: &SessionRef, events: usize) -> Error {
+    let rows_of = PARTICIPANT_EVENTS.rows_of;
+    memory.too_small(&name.to_string(), events, rows_of)
 }
 
 /// What events take of memory, in bytes, their encoding included.

@@ -5,6 +5,7 @@
 //! `00007ab`. Names that a listing shows tell what is left.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,36 @@ pub(super) struct Told {
     /// `None` if they were not asked for, or IVS did not know the participant.
     pub(super) details: Option<Details>,
     pub(super) events: Vec<Event>,
+}
+
+/// Bytes, up to so many.
+struct Bounded {
+    bytes: Vec<u8>,
+    most_bytes: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.most_bytes {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.bytes.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Encodes a part, if it takes at most so many bytes.
+///
+/// # Errors
+/// One of I/O if it takes more; no other is expected.
+pub(super) fn encode(told: &[Told], most_bytes: usize) -> serde_json::Result<Vec<u8>> {
+    let bytes = Vec::new();
+    let mut bounded = Bounded { bytes, most_bytes };
+    serde_json::to_writer(&mut bounded, told)?;
+    Ok(bounded.bytes)
 }
 
 /// The parts of so many people.
@@ -128,6 +159,19 @@ mod tests {
     fn a_whole_part_counts_before_its_halves() {
         let (there, missing) = sorted(200, &["00000", "00000a"]);
         assert_eq!((there.len(), missing.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_part_of_too_many_bytes_is_not_encoded() {
+        let told = || Told {
+            listed_events: 0,
+            details: None,
+            events: Vec::new(),
+        };
+        let told = [told(), told()];
+        let bytes = encode(&told, 1_000).unwrap();
+        assert_eq!(encode(&told, bytes.len()).unwrap(), bytes);
+        assert!(encode(&told, bytes.len() - 1).unwrap_err().is_io());
     }
 
     #[test]

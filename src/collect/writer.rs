@@ -10,7 +10,8 @@ use super::part_store::Gathered;
 use crate::error::Error;
 use crate::lake::{File, Object, Put, Seen};
 use crate::store::{MOST_PUTS, PARTICIPANTS_COUNTED, Store, after_a_race, counted};
-use crate::table::attendance::{ATTENDANCE, Attendee};
+use crate::table::Kept;
+use crate::table::attendance::ATTENDANCE;
 use crate::table::participant_events::{Event, PARTICIPANT_EVENTS, Person, Texts};
 
 /// In metadata: people asked for; rows of events; events that IVS listed, before anything was left out; and the ETag of the events
@@ -223,8 +224,8 @@ impl Writer<'_> {
                 events.push(event);
             }
         };
-        let held = list.people.len() * size_of::<Attendee>();
-        let (memory, resource) = ((held, size_of::<Event>()), list.session.name.to_string());
+        let memory = (list.bytes, Kept::Shared(Event::weight));
+        let resource = list.session.name.to_string();
         self.store
             .decode(&PARTICIPANT_EVENTS, &resource, key, &object, memory, each)?;
         Ok((events, object.etag))

@@ -16,6 +16,7 @@ use crate::ivs::{ListedSession, Stage};
 use crate::lake::{Lake, Put, Times};
 use crate::session::SessionRef;
 use crate::store::{MOST_PUTS, Memory, Store, after_a_race};
+use crate::table::Kept;
 use crate::table::sessions::{SESSIONS, Session};
 
 /// How long after S3 was listed days are put.
@@ -132,7 +133,8 @@ impl Ledger<'_> {
             let mut stored = Vec::new();
             if let Some(object) = &object {
                 let each = |rows: Vec<Session>| stored.extend(rows);
-                let memory = (SESSIONS.weight(&fresh), size_of::<Session>());
+                let kept = Kept::Whole(size_of::<Session>());
+                let memory = (SESSIONS.weight(&fresh), kept);
                 store.decode(&SESSIONS, &resource, &key, object, memory, each)?;
             }
             // What is told later comes later.

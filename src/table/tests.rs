@@ -421,6 +421,28 @@ fn a_small_file_of_many_rows_is_too_large_before_the_memory_is_taken() {
 }
 
 #[test]
+fn strings_that_rows_share_do_not_count_for_each() {
+    let event = |second| Event {
+        event_time: Some(millis(second)),
+        name: Some("SUBSCRIBE_STARTED".into()),
+        remote_participant_id: Some("publisher".into()),
+        ..Event::default()
+    };
+    let events: Vec<_> = (0..1_000).map(event).collect();
+    let file = Bytes::from(PARTICIPANT_EVENTS.encode(&session(), &events).unwrap());
+    let most_bytes = size_of_val(&*events);
+    let read = |kept| {
+        let mut rows = 0;
+        let each = |some: Vec<Event>| rows += some.len();
+        let read = PARTICIPANT_EVENTS.decode_each(file.clone(), most_bytes, &kept, each);
+        read.map(|_| rows)
+    };
+    assert_eq!(read(Kept::Shared(Event::weight)).unwrap(), events.len());
+    let error = read(Kept::Whole(size_of::<Event>())).unwrap_err();
+    assert_eq!(error.downcast::<TooLarge>().unwrap().rows, events.len());
+}
+
+#[test]
 fn long_strings_count_where_rows_are_few() {
     let row = |number: usize| Participant {
         participant_id: Some(format!("p{number}")),

@@ -18,10 +18,11 @@ use crate::measured::{Measured, Spent};
 use ivs_attendance_local::folder::at;
 use ivs_attendance_local::ivs::Ivs;
 use ivs_attendance_local::ivs::quota::Quota;
+use ivs_attendance_local::lambda::circle::{COLLECT, SWEEPS, WORK};
 use ivs_attendance_local::lambda::variables;
 use ivs_attendance_local::s3::S3;
 use ivs_attendance_local::scene::{
-    self, STAGE_ARN, ended, hint, message, now, put_confirmed, request,
+    self, QUICK, STAGE_ARN, ended, hint, message, now, put_confirmed, request,
 };
 use ivs_attendance_local::sqs::Sqs;
 use ivs_attendance_local::sqs::queues::QueueSettings;
@@ -58,7 +59,7 @@ pub(crate) struct Handlers<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Handler {
+pub(crate) enum Handler {
     Function,
     Empty,
     Floor,
@@ -68,7 +69,7 @@ enum Handler {
 }
 
 impl Handler {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Function => "**the function**",
             Self::Empty => "an empty handler",
@@ -82,10 +83,10 @@ impl Handler {
 /// The services, with an empty bucket.
 pub(crate) struct Services {
     pub(crate) ivs: Ivs,
-    s3: S3,
+    pub(crate) s3: S3,
     sqs: Sqs,
-    /// The URLs of the queue of work and of that of sweeps.
-    queues: [String; 2],
+    /// The URLs of the queues of work, of sweeps and of collections.
+    queues: [String; 3],
     pub(crate) folder: TempDir,
 }
 
@@ -95,7 +96,8 @@ impl Services {
         let ivs = Ivs::start(REGION).await?;
         ivs.world().quota = Quota::Off;
         let sqs = Sqs::start().await?;
-        let queues = [("work", false), ("sweeps.fifo", true)].map(|(name, fifo)| {
+        let names = [(WORK, false), (SWEEPS, true), (COLLECT, true)];
+        let queues = names.map(|(name, fifo)| {
             let settings = QueueSettings {
                 fifo,
                 ..QueueSettings::default()
@@ -117,9 +119,11 @@ impl Services {
         for (name, value) in [
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
             ("QUEUE_URL", &self.queues[0]),
-            ("CALLS_PER_SECOND", "1000"),
-            ("SWEEP_CALLS_PER_SECOND", "1000"),
-        ] {
+            ("COLLECT_QUEUE_URL", &self.queues[2]),
+        ]
+        .into_iter()
+        .chain(QUICK)
+        {
             variables.insert(name.to_owned(), value.to_owned());
         }
         variables
@@ -137,7 +141,7 @@ impl Services {
 }
 
 impl Handlers<'_> {
-    async fn start(
+    pub(crate) async fn start(
         &self,
         handler: Handler,
         services: &Services,
@@ -174,10 +178,10 @@ fn printed(services: &Services) -> String {
 
 /// The results of several runs.
 #[derive(Default)]
-struct Runs(Vec<f64>);
+pub(crate) struct Runs(pub(crate) Vec<f64>);
 
 impl Runs {
-    fn median(&self) -> f64 {
+    pub(crate) fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or_default()

@@ -73,7 +73,7 @@ async fn with_sessions(
 }
 
 /// Replaces ids, names and times with random ones, which compress as badly as real ones. The scene's are consecutive.
-fn with_real_ids(mut session: Session) -> Session {
+pub(crate) fn with_real_ids(mut session: Session) -> Session {
     let mut random = fastrand::Rng::with_seed(1);
     let start = session.start_time.unwrap_or_else(now);
     for participant in &mut session.participants {

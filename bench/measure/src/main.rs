@@ -1,6 +1,8 @@
-//! The commands that measure: `make bench`, `bench-instructions`, `bench-memory`, `bench-quota` and `costs`.
+//! The commands that measure: `make bench`, `bench-instructions`, `bench-memory`, `bench-quota`,
+//! `bench-collect` and `costs`.
 
 mod bench;
+mod collect;
 mod costs;
 mod measured;
 mod memory;
@@ -11,6 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::bench::Handlers;
+use crate::collect::{Question, collect};
 use crate::costs::costs;
 use crate::memory::memory;
 use crate::quota::quota;
@@ -48,6 +51,20 @@ async fn command(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
             let bootstrap = built(bootstrap)?;
             within(folder, async |folder| quota(bootstrap, folder).await).await
         }
+        [
+            "bench-collect",
+            function,
+            others,
+            folder,
+            ref questions @ ..,
+        ] => {
+            let handlers = handlers(built(function)?, others, "");
+            let questions = Question::named(questions)?;
+            within(folder, async |folder| {
+                collect(handlers, folder, &questions).await
+            })
+            .await
+        }
         ["costs", bootstrap, folder] => {
             let bootstrap = built(bootstrap)?;
             within(folder, async |folder| costs(bootstrap, folder).await).await
@@ -55,7 +72,8 @@ async fn command(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         _ => Err(
             "usage: ivs-attendance-measure bench BOOTSTRAP HANDLERS PYTHON DOCUMENT FOLDER | \
              bench-instructions BOOTSTRAP HANDLERS FOLDER | bench-memory BOOTSTRAP FOLDER | \
-             bench-quota BOOTSTRAP FOLDER | costs BOOTSTRAP FOLDER"
+             bench-quota BOOTSTRAP FOLDER | bench-collect BOOTSTRAP HANDLERS FOLDER [QUESTION…] | \
+             costs BOOTSTRAP FOLDER"
                 .into(),
         ),
     }

@@ -88,14 +88,14 @@ fn seconds(spent: Spent) -> f64 {
 }
 
 /// The function with so much memory.
-struct Limited<'a> {
-    function: &'a Path,
-    folder: &'a Path,
-    megabytes: u32,
+pub(crate) struct Limited<'a> {
+    pub(crate) function: &'a Path,
+    pub(crate) folder: &'a Path,
+    pub(crate) megabytes: u32,
 }
 
 impl Limited<'_> {
-    async fn start(
+    pub(crate) async fn start(
         &self,
         services: &Services,
         paces: &[(&str, &str)],

@@ -74,7 +74,11 @@ async fn beside_a_customer(bootstrap: &Path, folder: &Path) -> Result<(), Box<dy
                     .put(STAGE_ARN, &format!("st-{number:013}"), ended(1000, 61));
             }
             let both = async { tokio::join!(export(&circle, 1), export(&circle, 2)) };
-            let ((one, other), client) = beside(both, circle.ivs.url()).await;
+            let list = async |client: &Client| {
+                let list = client.list_participants().stage_arn(STAGE_ARN);
+                [list.session_id("st-0000000000003").send().await.is_err()]
+            };
+            let ((one, other), client) = beside(both, circle.ivs.url(), list).await;
             failed += usize::from(one.is_err()) + usize::from(other.is_err());
             calls += client.0;
             refused += client.1;
@@ -122,7 +126,10 @@ async fn too_fast(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-async fn export(circle: &Circle, number: usize) -> Result<serde_json::Value, Box<dyn Error>> {
+pub(crate) async fn export(
+    circle: &Circle,
+    number: usize,
+) -> Result<serde_json::Value, Box<dyn Error>> {
     let answer = circle
         .invoke(request(STAGE_ARN, &format!("st-{number:013}")))
         .await;
@@ -135,8 +142,13 @@ async fn export(circle: &Circle, number: usize) -> Result<serde_json::Value, Box
     }
 }
 
-/// Does the work while a customer's client lists participants once a second; counts its calls, and those that failed.
-async fn beside<T>(work: impl Future<Output = T>, url: &str) -> (T, (usize, usize)) {
+/// Does the work while a customer's client makes `calls` once a second; counts its calls, and those that failed. `calls` tells of
+/// each whether it failed.
+pub(crate) async fn beside<T, const N: usize>(
+    work: impl Future<Output = T>,
+    url: &str,
+    calls: impl AsyncFn(&Client) -> [bool; N],
+) -> (T, (usize, usize)) {
     let config = aws_sdk_ivsrealtime::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
@@ -145,24 +157,19 @@ async fn beside<T>(work: impl Future<Output = T>, url: &str) -> (T, (usize, usiz
         ))
         .endpoint_url(url);
     let client = Client::from_conf(config.build());
-    let (mut calls, mut failed) = (0, 0);
+    let (mut made, mut failed) = (0, 0);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {
-            result = &mut work => return (result, (calls, failed)),
+            result = &mut work => return (result, (made, failed)),
             _ = second.tick() => {}
         }
-        let request = client
-            .list_participants()
-            .stage_arn(STAGE_ARN)
-            .session_id("st-0000000000003");
-        let call = request.send();
         tokio::select! {
-            result = &mut work => return (result, (calls, failed)),
-            answer = call => {
-                calls += 1;
-                failed += usize::from(answer.is_err());
+            result = &mut work => return (result, (made, failed)),
+            answers = calls(&client) => {
+                made += N;
+                failed += answers.iter().filter(|&&failed| failed).count();
             }
         }
     }
