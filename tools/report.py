@@ -24,7 +24,7 @@ import pyarrow
 import pyarrow.parquet
 
 from operate import SESSION_ID, SESSION_RULE, STAGE_ARN, STAGE_RULE, given
-from presence import Interval, Presence, presence
+from presence import Interval, Presence, presence, union
 from region import Problem, settle_by_boto3
 
 TABLES = ("attendance", "participant_events", "participants")
@@ -248,7 +248,8 @@ class Row(NamedTuple):
         return sorted(stays, key=lambda it: it[0])
 
     def milliseconds(self) -> int:
-        return sum(stay.milliseconds() for stay, _ in self.stays())
+        """How long at least one of the participants was connected."""
+        return sum(each.milliseconds() for each in union([stay for stay, _ in self.stays()]))
 
     def begin(self) -> int:
         times = [stay.begin for stay, _ in self.stays()[:1]]
@@ -585,7 +586,7 @@ def main() -> None:
     stage = os.environ.get("STAGE") or None
     folder = os.environ.get("LAKE")
     if stage or not folder:
-        stage = given("STAGE", STAGE_ARN, STAGE_RULE)
+        stage = given("STAGE", STAGE_ARN, f"{STAGE_RULE}; or, without a stack, give LAKE, a folder that holds the lake")
     lake = FolderLake(folder) if folder else StackLake(os.environ.get("STACK", ""))
     made = page(Session(lake, find(lake, session, stage)))
     out = Path(os.environ.get("OUT") or f"report-{session}.html")
