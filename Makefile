@@ -145,6 +145,10 @@ erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILE
 report: $(TOOLS) ## A page about one session, to look at, mail and print: STAGE=… SESSION=…, or LAKE=FOLDER SESSION=…; OUT=FILE
 	@$(VENV)/bin/python -B tools/report.py
 
+report-browser: $(TOOLS) ## That page in a real browser, with strangers' strings and 10,000 people: needs chromium; leaves pictures
+	@$(VENV)/bin/python -B tests/check_report.py .local/report
+	@$(VENV)/bin/python -B tests/browse_report.py .local/report
+
 # Looked at each time, since a venv can go stale without any file of ours being newer.
 $(TOOLS): always
 	@tools/venv.sh $(VENV) requirements.txt
@@ -156,4 +160,4 @@ $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export collect redrive rewrite recollect erase report soak always
+  sweep backfill export collect redrive rewrite recollect erase report report-browser soak always
