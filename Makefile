@@ -29,7 +29,9 @@ override USER_ID := $(value USER_ID)
 override FILES := $(value FILES)
 override Q := $(value Q)
 override P := $(value P)
-export STACK STAGE SESSION YES USER_ID FILES Q P
+override LAKE := $(value LAKE)
+override OUT := $(value OUT)
+export STACK STAGE SESSION YES USER_ID FILES Q P LAKE OUT
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -146,6 +148,13 @@ recollect: ## Have sweeps collect anew all attendance last written before an ins
 erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILES=…; see docs/erasure.md
 	@$(VENV)/bin/python tools/region.py $(VENV)/bin/python tools/erase.py
 
+report: $(TOOLS) ## A page about one session, to look at, mail and print: STAGE=… SESSION=…, or LAKE=FOLDER SESSION=…; OUT=FILE
+	@$(VENV)/bin/python -B tools/report.py
+
+report-browser: $(TOOLS) ## That page in a real browser, with strangers' strings and 10,000 people: needs chromium; leaves pictures
+	@$(VENV)/bin/python -B tests/check_report.py .local/report
+	@$(VENV)/bin/python -B tests/browse_report.py .local/report
+
 # Looked at each time, since a venv can go stale without any file of ours being newer.
 $(TOOLS): always
 	@tools/venv.sh $(VENV) requirements.txt
@@ -157,4 +166,4 @@ $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export collect redrive rewrite recollect erase soak always
+  sweep backfill export collect redrive rewrite recollect erase report report-browser soak always
