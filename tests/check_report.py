@@ -9,6 +9,7 @@ import datetime
 import html.parser
 import itertools
 import json
+import logging
 import os
 import pathlib
 import random
@@ -16,8 +17,10 @@ import re
 import subprocess
 import sys
 
+import boto3
 import pyarrow
 import pyarrow.parquet
+from moto.server import ThreadedMotoServer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests/athena"), str(ROOT / "tools")]
@@ -363,6 +366,46 @@ def check_refusals(lake: Lake) -> None:
     lake.path("attendance").write_bytes(file)
 
 
+def check_stack(lake: Lake) -> None:
+    """On a deployed stack, whose files lie below a prefix, among those of other days."""
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    # A line for each request is of no use.
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "made", "AWS_SECRET_ACCESS_KEY": "up", "NO_PROXY": host, "no_proxy": host}
+    where = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_REGION": "us-west-2", **keys}
+    os.environ.update(where)
+    template = {
+        "Parameters": {"Prefix": {"Type": "String"}, "ConfirmAfterMinutes": {"Type": "String"}},
+        "Resources": {"Lake": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "lake"}}},
+        "Outputs": {"LakeBucket": {"Value": {"Ref": "Lake"}}},
+    }
+    parameters = [("Prefix", "team/"), ("ConfirmAfterMinutes", "60")]
+    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters]
+    client = boto3.Session(region_name="us-west-2").client
+    client("cloudformation").create_stack(StackName="made-up", TemplateBody=json.dumps(template), Parameters=parameters)
+    s3, out = client("s3"), lake.folder / "stack.html"
+    for path in lake.folder.glob("*/dt=*/*.parquet"):
+        s3.put_object(Bucket="lake", Key=f"team/{path.relative_to(lake.folder).as_posix()}", Body=path.read_bytes())
+    for day in range(1, 40):
+        date = START.date() + datetime.timedelta(days=day - 20)
+        s3.put_object(Bucket="lake", Key=f"team/attendance/dt={date}/AbCdef1G2hij_st-Another000000.parquet", Body=b"")
+    of_stack = {"LAKE": "", "STACK": "made-up", "STAGE": STAGE, "OUT": str(out)}
+    done = report(lake, **of_stack)
+    equal("the exit code on a stack", (done.returncode, done.stderr), (0, ""))
+    equal("what a stack's report says first", done.stdout.split("\n")[0], "Account 123456789012, region us-west-2, stack made-up")
+    equal("the report of a stack", out.read_text() == (lake.folder / "report.html").read_text(), True)
+    for name, more, why in [
+        ("an unknown session", {"SESSION": "st-Unknown000000"}, f"SESSION='st-Unknown000000' of STAGE='{STAGE}' is not in s3://lake/team/"),
+        ("no stage", {"STAGE": ""}, "STAGE is missing"),
+        ("an unknown stack", {"STACK": "other"}, "STACK='other' must name a stack"),
+    ]:
+        done = report(lake, **of_stack | more)
+        equal(f"{name} in what was said", (why in done.stderr, "Traceback" in done.stderr), (True, False))
+    moto.stop()
+
+
 def check_walk(histories: int) -> None:
     """tools/presence.py and the walk over instants agree, tie for tie."""
     dice = random.Random(7)
@@ -403,6 +446,8 @@ def main(folder: str, people: str = "10000") -> None:
     equal("errors on the time line", page.classes["mark"] - 1, sum(event.name.endswith("_ERROR") for event in few.events))
     check_curve(few, page)
     check_refusals(few)
+
+    check_stack(few)
 
     none = Lake(folder / "none", known(0, 1))
     done = report(none)
