@@ -62,7 +62,7 @@ async fn invoke(circle: &Circle, records: &[Value]) -> Value {
 
 #[tokio::test]
 async fn a_session_too_large_for_the_memory_fails_alone_and_by_name() {
-    let (bootstrap, _folder) = limited(64);
+    let (bootstrap, _folder) = limited(48);
     let settings = CircleSettings::at(60).with(&QUICK);
     let circle = circle_of(&bootstrap, settings).await;
     circle
@@ -89,7 +89,7 @@ async fn a_session_too_large_for_the_memory_fails_alone_and_by_name() {
     assert_eq!(marker["error_type"], "SessionTooLarge");
     let error = marker["error"].as_str().unwrap();
     assert!(
-        error.contains("st-0000000000000") && error.contains("64 MB"),
+        error.contains("st-0000000000000") && error.contains("48 MB"),
         "{error}"
     );
     assert_eq!(errors(&circle), ["SessionTooLarge".to_owned()].into());
