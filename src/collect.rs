@@ -260,9 +260,10 @@ impl Collector {
             Some(session) => request.start_time = Some(session.start_time),
             None => request.start_time = self.start_time(request).await?,
         }
+        let forgotten = known.is_none();
         let days = days(request.start_time, known.is_some());
         let seen = deadline
-            .within_work_time("HeadObject", resource, self.look(request, &days))
+            .within_work_time("HeadObject", resource, self.look(request, forgotten, &days))
             .await?;
         if let Some((key, seen)) = seen {
             return Ok(Done {
@@ -272,7 +273,6 @@ impl Collector {
                 end_time: known.map(|session| session.end_time),
             });
         }
-        let forgotten = known.is_none();
         let participants = deadline
             .within_work_time("GetObject", resource, self.list(request, known, &days))
             .await?;
@@ -343,6 +343,7 @@ impl Collector {
         let writer = Writer {
             store: self.store(),
             rewrite_before: request.rewrite_before,
+            scope: self.scope.as_str(),
         };
         let key = self
             .lake
@@ -428,16 +429,17 @@ impl Collector {
         Ok(Some(events))
     }
 
-    /// Looks whether attendance is there, and fresh enough.
+    /// Looks whether attendance is there, and fresh enough. Of a session that IVS has forgotten any is, since there will be no other.
     async fn look(
         &self,
         request: &Request,
+        forgotten: bool,
         days: &[NaiveDate],
     ) -> Result<Option<(String, Seen)>, Error> {
         for day in days {
             let key = self.lake.key(ATTENDANCE.name, *day, &request.session);
             if let Some(seen) = self.lake.head(&key).await?
-                && request.is_fresh(seen.last_modified)
+                && (forgotten || request.is_fresh(seen.last_modified))
             {
                 return Ok(Some((key, seen)));
             }
@@ -500,13 +502,9 @@ impl Collector {
                 .filter(|(_, person)| is_asked(person))
                 .map(|(place, _)| place);
             let asked = asked.collect();
-            let settings = match (self.scope, self.details) {
-                (Scope::Publishers, true) => "publishers-details",
-                (Scope::Publishers, false) => "publishers-nodetails",
-                (_, true) => "everyone-details",
-                (_, false) => "everyone-nodetails",
-            };
-            let list = format!("{}-{settings}", object.etag.trim_matches('"'));
+            let details = if self.details { "details" } else { "nodetails" };
+            let etag = object.etag.trim_matches('"');
+            let list = format!("{etag}-{}-{details}", self.scope.as_str());
             return Ok(Some(List {
                 folder: self.lake.folder_of_parts(name, &list),
                 // Each is named by their events, too.

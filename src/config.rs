@@ -19,7 +19,7 @@ pub struct Config {
     pub queue_url: String,
     /// `SWEEP_CALLS_PER_SECOND`: of ListStageSessions in a tick.
     pub sweep_calls_per_second: f64,
-    /// `QUEUE_AT_MOST`: the depth up to which sweeps fill the queue of work.
+    /// `QUEUE_AT_MOST`: the depth up to which sweeps fill each queue.
     pub queue_at_most: usize,
     /// `IGNORE_ENDED_BEFORE`: sessions that ended before it are left out of sweeps.
     pub ignore_ended_before: Option<DateTime<Utc>>,
@@ -60,6 +60,18 @@ pub enum Scope {
     /// Only of those who published.
     Publishers,
     Nobody,
+}
+
+impl Scope {
+    /// As the setting has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Everyone => "everyone",
+            Self::Publishers => "publishers",
+            Self::Nobody => "nobody",
+        }
+    }
 }
 
 /// The servers in place of AWS's own.
@@ -135,11 +147,8 @@ impl Config {
             collect: one_of(
                 get,
                 "COLLECT",
-                &[
-                    ("everyone", Scope::Everyone),
-                    ("publishers", Scope::Publishers),
-                    ("nobody", Scope::Nobody),
-                ],
+                &[Scope::Everyone, Scope::Publishers, Scope::Nobody]
+                    .map(|scope| (scope.as_str(), scope)),
                 "must be everyone, publishers or nobody",
             )?,
             collect_details: one_of(

@@ -107,7 +107,7 @@ impl Spacing {
         (self.calls * 5 / 2).min(self.calls.max(Duration::from_secs(2)))
     }
 
-    /// Of GetStageSession, which a collection calls once.
+    /// Of GetStageSession, which a collection calls once, and once more for a part where somebody has no events.
     fn collections(self) -> Duration {
         self.calls * 4
     }
@@ -192,7 +192,7 @@ impl Ivs {
         self.limiter.space(LIST_STAGE_SESSIONS, interval);
     }
 
-    /// Sets the interval between GetStageSession calls: the long one for a collection, which asks once, the short one for a batch of
+    /// Sets the interval between GetStageSession calls: the long one for a collection, which seldom asks, the short one for a batch of
     /// sessions.
     pub fn begin_session(&self, is_collected: bool) {
         let interval = if is_collected {

@@ -4,6 +4,7 @@
 //! The rows of a session are held in memory, those that were listed and those that are stored. So their size
 //! is checked before memory is taken: a process that dies would fail its whole batch.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -125,14 +126,7 @@ impl Store<'_> {
         (held, kept): (usize, Kept<R>),
         each: impl FnMut(Vec<R>),
     ) -> Result<Stored<R>, Error> {
-        // Written by a newer function that was rolled back: its further columns would be lost.
-        let (version, known) = (object.metadata.get(SCHEMA_VERSION), table.schema_version);
-        let version = version.and_then(|version| version.parse::<u32>().ok());
-        if let Some(newer) = version.filter(|version| *version > known) {
-            let fault =
-                format!("the object has schema version {newer}, and this function knows {known}");
-            return Err(self.lake.fault("GetObject", key, &fault, None));
-        }
+        self.check_version(table, "GetObject", key, &object.metadata)?;
         let room = self.memory.for_rows().saturating_sub(held);
         let decoded = table.decode_each(object.bytes.clone(), room, &kept, each);
         decoded.map_err(|error| match error.downcast::<TooLarge>() {
@@ -144,6 +138,27 @@ impl Store<'_> {
                 self.lake.fault("GetObject", key, &fault, Some(error))
             }
         })
+    }
+
+    /// Fails for an object of a newer function that was rolled back: its further columns would be lost.
+    ///
+    /// # Errors
+    /// [`Error::LakeError`].
+    pub fn check_version<R, C>(
+        &self,
+        table: &Table<R, C>,
+        operation: &'static str,
+        key: &str,
+        metadata: &HashMap<String, String>,
+    ) -> Result<(), Error> {
+        let (version, known) = (metadata.get(SCHEMA_VERSION), table.schema_version);
+        let version = version.and_then(|version| version.parse::<u32>().ok());
+        let Some(newer) = version.filter(|version| *version > known) else {
+            return Ok(());
+        };
+        let fault =
+            format!("the object has schema version {newer}, and this function knows {known}");
+        Err(self.lake.fault(operation, key, &fault, None))
     }
 
     /// The error of an object that others kept changing.

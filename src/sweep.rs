@@ -113,7 +113,7 @@ pub struct Sweeper {
     /// What bounds the rows of a day.
     pub memory: Memory,
     pub confirm_after: TimeDelta,
-    /// The depth of the queue of work up to which sweeps fill it.
+    /// The depth up to which sweeps fill each queue.
     pub queue_at_most: usize,
     /// Sessions that ended before this instant are left alone.
     pub ignore_ended_before: Option<DateTime<Utc>>,
@@ -162,11 +162,11 @@ impl Sweeper {
             .await?;
         report.sessions = listed.sessions.len();
         let sessions = self.not_ignored(listed.sessions, now);
+        let listed_at = Instant::now();
         let objects = self.objects(&sessions);
         let objects = deadline
             .within_work_time("ListObjectsV2", "the sweep", objects)
             .await?;
-        let listed_at = Instant::now();
         let found = self.find(&sessions, &objects, now, &mut report);
         let uncollected = self.find_uncollected(&sessions, &objects, now, &mut report.attendance);
         report.left = found.count();
@@ -376,6 +376,7 @@ impl Sweeper {
                     start_time: session.start_time,
                     name: name.clone(),
                     rewrite,
+                    begun: false,
                 });
             }
         }
@@ -430,6 +431,8 @@ impl Sweeper {
                     start_time: session.start_time,
                     name: name.clone(),
                     rewrite,
+                    begun: part
+                        .is_some_and(|part| objects.failed_collections.get(&stem) < Some(part)),
                 });
             }
         }
@@ -443,14 +446,20 @@ impl Sweeper {
         deadline: &Deadline,
         report: &mut Report,
     ) -> Result<(), Error> {
-        let room = self.room(&self.work, deadline).await?;
+        let depth = depth(&self.work, deadline).await?;
+        let room = self
+            .queue_at_most
+            .saturating_sub(depth)
+            .max(ENQUEUE_AT_LEAST);
         let messages = found.portion(room).map(|it| self.message(it).into());
         report.enqueued = self.send(&self.work, messages.collect(), deadline).await?;
         report.left -= report.enqueued;
         Ok(())
     }
 
-    /// Tops the queue of collections up, the newest first. That what waits is sent again is harmless.
+    /// Tops the queue of collections up, the newest first. A small session that waits may be sent again: its second message finds
+    /// it collected. One that has begun has its own message, so it is sent again only where the queue is empty; else it would get
+    /// more turns than others.
     async fn enqueue_collections(
         &self,
         found: &Findings,
@@ -461,8 +470,14 @@ impl Sweeper {
         if found.count() == 0 {
             return Ok(());
         }
-        let room = self.room(&self.collections, deadline).await?;
-        let messages = found.missing.iter().chain(&found.rewrites).take(room);
+        let depth = depth(&self.collections, deadline).await?;
+        let waits = |it: &&Finding| it.begun && depth > 0;
+        let all = || found.missing.iter().chain(&found.rewrites);
+        let waiting = all().filter(waits).count();
+        report.collecting += waiting;
+        report.left -= waiting;
+        let room = self.queue_at_most.saturating_sub(depth);
+        let messages = all().filter(|it| !waits(it)).take(room);
         let messages = messages.map(|it| {
             let request = collect::Request {
                 session: it.name.clone(),
@@ -475,17 +490,6 @@ impl Sweeper {
         report.enqueued = sent.await?;
         report.left -= report.enqueued;
         Ok(())
-    }
-
-    /// How many messages a queue is to be topped up by.
-    async fn room(&self, queue: &Queue, deadline: &Deadline) -> Result<usize, Error> {
-        let depth = deadline
-            .within_put_time("GetQueueAttributes", "the sweep", queue.depth())
-            .await?;
-        Ok(self
-            .queue_at_most
-            .saturating_sub(depth)
-            .max(ENQUEUE_AT_LEAST))
     }
 
     async fn send(
@@ -524,6 +528,12 @@ impl Sweeper {
         let expired_before = self.retention.map(|kept| now - kept);
         self.ignore_ended_before.max(expired_before)
     }
+}
+
+async fn depth(queue: &Queue, deadline: &Deadline) -> Result<usize, Error> {
+    deadline
+        .within_put_time("GetQueueAttributes", "the sweep", queue.depth())
+        .await
 }
 
 /// Whether a failure keeps a session out of the queue. An object that is newer than the marker is the success that followed. A marker

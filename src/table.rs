@@ -198,8 +198,8 @@ impl<R: Clone + Default, C> Table<R, C> {
     #[must_use]
     pub fn weight(&self, rows: &[R]) -> usize {
         let strings = |row: &R| -> usize {
-            let columns = self.columns.iter().map(|column| column.string(row));
-            columns.flatten().map(text_weight).sum()
+            let columns = self.columns.iter();
+            columns.map(|column| column.weight(row)).sum()
         };
         size_of_val(rows) + rows.iter().map(strings).sum::<usize>()
     }
@@ -439,13 +439,15 @@ impl<R, C> Column<R, C> {
         }
     }
 
-    /// The string that a row holds memory for in this column.
-    fn string<'a>(&self, row: &'a R) -> Option<&'a str> {
-        match &self.kind {
+    /// The memory that a row holds in this column besides its own size, in bytes, and what encoding it takes.
+    fn weight(&self, row: &R) -> usize {
+        let text = match &self.kind {
             Kind::Text(get, _) => get(row),
-            Kind::State(_, get, _) => get(row)?.undocumented(),
+            Kind::State(_, get, _) => get(row).and_then(State::undocumented),
+            Kind::Map(get, _) => return get(row).map_or(0, map_weight),
             _ => None,
-        }
+        };
+        text.map_or(0, text_weight)
     }
 
     fn fill(&self, shared: &C, rows: &[R]) -> ArrayRef {

@@ -591,6 +591,10 @@ async fn a_session_that_ivs_forgot_is_collected_if_all_parts_are_there() {
         stack.invoke(dated.clone()).await.unwrap()["outcome"],
         "up_to_date"
     );
+    let mut again = dated.clone();
+    again["collect"]["rewrite_before"] = timestamp(now()).into();
+    let report = stack.invoke(again).await.unwrap();
+    assert_eq!(report["outcome"], "up_to_date", "there will be no other");
     // A part is missing.
     let part = stack
         .s3
@@ -797,5 +801,32 @@ async fn a_session_that_ivs_forgets_in_the_middle_is_not_stored_as_one_without_e
         assert_eq!(key_of(&circle.s3, "participant_events"), None);
         assert_eq!(key_of(&circle.s3, "attendance"), None);
         assert_eq!(parts(&circle), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_rewrite_for_publishers_leaves_the_others_out() {
+    let circle = circle_with(&ended(5, 120), &[]).await;
+    let collected = async |request| circle.invoke(request).await.unwrap().unwrap();
+    let before = collected(request()).await;
+    assert_eq!(before["collected"], 5);
+    for table in ["participant_events", "attendance"] {
+        age(&circle.s3, table);
+    }
+    circle.pool.deploy("COLLECT", "publishers");
+    let after = collected(rewrite()).await;
+    assert_eq!(
+        (&after["outcome"], &after["collected"]),
+        (&json!("collected"), &json!(1))
+    );
+    assert!(after["events"].as_u64() < before["events"].as_u64());
+    let events = rows(&circle.s3, "participant_events");
+    assert!(
+        events
+            .iter()
+            .all(|row| row["participant_id"] == "p00000000000")
+    );
+    for row in rows(&circle.s3, "attendance") {
+        assert_eq!(row["browser_name"].is_null(), row["published"] == false);
     }
 }

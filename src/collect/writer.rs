@@ -14,19 +14,22 @@ use crate::table::Kept;
 use crate::table::attendance::ATTENDANCE;
 use crate::table::participant_events::{Event, PARTICIPANT_EVENTS, Person, Texts};
 
-/// In metadata: people asked for; rows of events; events that IVS listed, before anything was left out; and the ETag of the events
-/// that an attendance was built from.
+/// In metadata: people asked for; rows of events; events that IVS listed, before anything was left out; of whom they were asked for;
+/// and the ETag of the events that an attendance was built from.
 const COLLECTED: &str = "collected";
 const EVENTS: &str = "events";
 const LISTED_EVENTS: &str = "listed-events";
+const SCOPE: &str = "scope";
 const EVENTS_ETAG: &str = "events-etag";
 
 /// Writes what was gathered.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     pub(super) store: Store<'a>,
-    /// Only what was last written before this instant is replaced.
+    /// Only what was last written before this instant is replaced, and events by more of them.
     pub(super) rewrite_before: Option<DateTime<Utc>>,
+    /// Of whom events were asked for.
+    pub(super) scope: &'static str,
 }
 
 /// How attendance came to be what it is.
@@ -96,6 +99,7 @@ impl Writer<'_> {
     ) -> Result<(Written, Counts), Error> {
         let (name, day) = (&list.session.name, list.session.day());
         let key = self.store.lake.key(ATTENDANCE.name, day, name);
+        let events_key = self.store.lake.key(PARTICIPANT_EVENTS.name, day, name);
         let participants = list.people.len();
         let (events, etag) = match self.put_events(&list, gathered).await? {
             Events::There(events, etag) => (events, etag),
@@ -104,7 +108,6 @@ impl Writer<'_> {
                     return Ok((Written::Kept, counts));
                 }
                 // There is no attendance that could be kept: it is built from those events.
-                let events_key = self.store.lake.key(PARTICIPANT_EVENTS.name, day, name);
                 let Some(object) = self.store.lake.read(&events_key).await? else {
                     return Err(self.store.lost_every_race(&events_key));
                 };
@@ -128,17 +131,22 @@ impl Writer<'_> {
         for put in 0..MOST_PUTS {
             if put > 0 || self.rewrite_before.is_some() {
                 let seen = self.store.lake.head(&key).await?;
-                let of_these = |seen: &Seen| {
-                    seen.metadata.get(EVENTS_ETAG).map(String::as_str)
-                        == Some(etag.trim_matches('"'))
-                };
-                match seen {
-                    // Somebody else was faster, with the same events.
-                    Some(seen) if self.is_fresh(seen.last_modified) && of_these(&seen) => {
-                        return Ok((Written::BySomebodyElse, counts));
+                if let Some(seen) = &seen {
+                    store.check_version(&ATTENDANCE, "PutObject", &key, &seen.metadata)?;
+                    let theirs = seen.metadata.get(EVENTS_ETAG).map(String::as_str);
+                    if self.is_fresh(seen.last_modified) && theirs.is_some() {
+                        // Somebody else was faster. Whose events lie there is right.
+                        let there = self.store.lake.head(&events_key).await?;
+                        let there = there.and_then(|seen| seen.etag).unwrap_or_default();
+                        if theirs == Some(there.trim_matches('"')) {
+                            return Ok((Written::BySomebodyElse, counts));
+                        }
+                        if there.trim_matches('"') != etag.trim_matches('"') {
+                            return Err(store.lost_every_race(&key));
+                        }
                     }
-                    seen => over = seen.and_then(|seen| seen.etag),
                 }
+                over = seen.and_then(|seen| seen.etag);
             }
             if let Put::Written(_) = self
                 .store
@@ -153,7 +161,7 @@ impl Writer<'_> {
         Err(store.lost_every_race(&key))
     }
 
-    /// Puts the events, unless others are there: only a rewrite replaces those, and never by fewer.
+    /// Puts the events, unless as many others are there. Only a rewrite that asks of other people puts fewer.
     async fn put_events(&self, list: &List, gathered: Gathered) -> Result<Events, Error> {
         let (store, session) = (self.store, &list.session);
         let key = self
@@ -168,29 +176,34 @@ impl Writer<'_> {
         let metadata = [
             (EVENTS, events.len().to_string()),
             (LISTED_EVENTS, listed_events.to_string()),
+            (SCOPE, self.scope.to_owned()),
         ];
         let file = store.file(&PARTICIPANT_EVENTS, session, &key, &events, &metadata)?;
         let mut over = None;
         for put in 0..MOST_PUTS {
             if put > 0 || self.rewrite_before.is_some() {
-                over = match self.store.lake.head(&key).await? {
-                    None => None,
-                    Some(seen) if self.is_fresh(seen.last_modified) => {
-                        let Some(object) = self.store.lake.read(&key).await? else {
-                            continue;
-                        };
-                        drop(events);
-                        let (events, etag) = self.read_events(list, &key, object)?;
-                        return Ok(Events::There(events, etag));
-                    }
-                    Some(seen) => {
-                        let listed = u64::try_from(listed_events).ok();
-                        if counted(&seen, LISTED_EVENTS) > listed {
-                            return Ok(Events::More);
+                let seen = self.store.lake.head(&key).await?;
+                if let Some(seen) = &seen {
+                    let (table, metadata) = (&PARTICIPANT_EVENTS, &seen.metadata);
+                    store.check_version(table, "PutObject", &key, metadata)?;
+                    let listed = u64::try_from(listed_events).ok();
+                    let there = counted(seen, LISTED_EVENTS);
+                    let scope = metadata.get(SCOPE).map(String::as_str);
+                    if self.is_fresh(seen.last_modified) {
+                        // Of two writers the one with more events is right.
+                        if there >= listed {
+                            let Some(object) = self.store.lake.read(&key).await? else {
+                                continue;
+                            };
+                            drop(events);
+                            let (events, etag) = self.read_events(list, &key, object)?;
+                            return Ok(Events::There(events, etag));
                         }
-                        seen.etag
+                    } else if there > listed && scope.is_none_or(|scope| scope == self.scope) {
+                        return Ok(Events::More);
                     }
-                };
+                }
+                over = seen.and_then(|seen| seen.etag);
             }
             let written = self
                 .store

@@ -13,6 +13,8 @@ pub(super) struct Finding {
     pub(super) start_time: Option<DateTime<Utc>>,
     pub(super) name: SessionRef,
     pub(super) rewrite: bool,
+    /// Of a collection: some of its parts are there, and it has not failed since.
+    pub(super) begun: bool,
 }
 
 /// What a sweep found, by its claim to the queue; each newest end first.
@@ -79,6 +81,7 @@ mod tests {
                 session_id: format!("st-{minute:013}").parse().unwrap(),
             },
             rewrite: false,
+            begun: false,
         }
     }
 

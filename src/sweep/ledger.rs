@@ -1,7 +1,7 @@
 //! The table `sessions`: what sweeps know of every session, so that live, empty and missing ones can be asked for in SQL, too.
 //!
 //! A day has one object. It is read where something can have changed, merged, and put only where something has. When an
-//! object was put is told by the listing; of when it tells is not. So objects are put within a minute after S3 was listed,
+//! object was put is told by the listing; of when it tells is not. So objects are put within a minute after the listing began,
 //! and what happened later than a minute before an object counts as news.
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,10 @@ use crate::store::{MOST_PUTS, Memory, Store, after_a_race};
 use crate::table::Kept;
 use crate::table::sessions::{SESSIONS, Session};
 
-/// How long after S3 was listed days are put.
+/// A session as IVS lists it, by its whole name.
+type Listed = (SessionRef, ListedSession);
+
+/// How long after the listing of S3 began days are put.
 pub(super) const PUT_FOR: Duration = Duration::from_mins(1);
 const PUT_FOR_DELTA: TimeDelta = TimeDelta::minutes(1);
 /// Sessions of so many days change all the time: they are read at each tick.
@@ -60,19 +63,19 @@ impl Ledger<'_> {
         objects: &Objects,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        let mut days: BTreeMap<NaiveDate, Vec<Session>> = BTreeMap::new();
-        for (name, session) in sessions {
-            if let Some(start) = session.start_time {
-                let row = self.row(name, session, objects);
-                days.entry(start.date_naive()).or_default().push(row);
+        // Rows are made day by day: a history has more of them than memory.
+        let mut days: BTreeMap<NaiveDate, Vec<&Listed>> = BTreeMap::new();
+        for session in sessions {
+            if let Some(start) = session.1.start_time {
+                days.entry(start.date_naive()).or_default().push(session);
             }
         }
         let late_from = now.date_naive().checked_sub_days(LATE_DAYS);
         let (changed, mut others): (Vec<_>, Vec<_>) =
-            days.into_iter().rev().partition(|(day, rows)| {
+            days.into_iter().rev().partition(|(day, sessions)| {
                 let written = objects.days.get(day);
                 late_from.is_none_or(|from| *day >= from)
-                    || written.is_none_or(|&written| has_news(rows, written))
+                    || written.is_none_or(|&written| has_news(sessions, objects, written))
             });
         // A stage that was not reached for a while brings sessions of other days without any news. So some more days
         // are read: all, if there was no time for every stage.
@@ -82,11 +85,14 @@ impl Ledger<'_> {
         }
         let more = if self.reached_all { 1 } else { others.len() };
         let mut failed = Ok(());
-        for (day, rows) in changed.into_iter().chain(others.into_iter().take(more)) {
+        for (day, sessions) in changed.into_iter().chain(others.into_iter().take(more)) {
             if Instant::now() >= self.until {
                 break;
             }
             let is_there = objects.days.contains_key(&day);
+            let rows = sessions.into_iter();
+            let rows = rows.map(|(name, session)| self.row(name, session, objects));
+            let rows = rows.collect();
             // A day that fails must not keep the others from being put.
             if let Err(failure) = self.put(day, rows, is_there).await {
                 failed = Err(failure);
@@ -155,14 +161,19 @@ impl Ledger<'_> {
 }
 
 /// Whether something happened that an object put at `written` may not tell.
-fn has_news(rows: &[Session], written: DateTime<Utc>) -> bool {
-    let times = rows.iter().flat_map(|row| {
-        [
-            row.session_end_time,
-            row.participants_written_time,
-            row.attendance_written_time,
-            row.failed_time,
-        ]
-    });
-    times.flatten().any(|time| time >= written - PUT_FOR_DELTA)
+fn has_news(sessions: &[&Listed], objects: &Objects, written: DateTime<Utc>) -> bool {
+    let is_news = |time: DateTime<Utc>| time >= written - PUT_FOR_DELTA;
+    sessions.iter().any(|(name, session)| {
+        let stem = name.file_stem();
+        let Objects {
+            participants,
+            attendance,
+            failed_exports,
+            failed_collections,
+            ..
+        } = objects;
+        let times = [participants, attendance, failed_exports, failed_collections];
+        let mut times = times.into_iter().filter_map(|times| times.get(&stem));
+        session.end_time.is_some_and(is_news) || times.any(|&time| is_news(time))
+    })
 }

@@ -73,23 +73,16 @@ pub const SESSIONS: Table<Session, ()> = Table {
     ],
 };
 
-/// The union of rows, each session once, by start, stage and id. Of two rows the later times stay, and the name and the tags of
-/// the row that comes later in `rows`.
+/// The union of rows, each session once, by start, stage and id. Of two rows the later times stay, and the start, the name and the
+/// tags of the row that comes later in `rows`.
 fn merge(mut rows: Vec<Session>) -> Vec<Session> {
-    let key = |row: &Session| {
-        let Session {
-            session_start_time,
-            stage_arn,
-            session_id,
-            ..
-        } = row;
-        (*session_start_time, stage_arn.clone(), session_id.clone())
-    };
+    let name = |row: &Session| (row.stage_arn.clone(), row.session_id.clone());
     // Stable: what is told later comes later.
-    rows.sort_by_cached_key(key);
+    rows.sort_by_cached_key(name);
     rows.dedup_by(|next, kept| {
-        let same = key(next) == key(kept);
+        let same = name(next) == name(kept);
         if same {
+            kept.session_start_time = next.session_start_time.or(kept.session_start_time);
             kept.stage_name = next.stage_name.take().or(kept.stage_name.take());
             kept.stage_tags = next.stage_tags.take().or(kept.stage_tags.take());
             for (kept, next) in [
@@ -109,5 +102,6 @@ fn merge(mut rows: Vec<Session>) -> Vec<Session> {
         }
         same
     });
+    rows.sort_by_key(|row| row.session_start_time);
     rows
 }
