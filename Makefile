@@ -63,7 +63,7 @@ bench-quota: ## What the quota of IVS costs, measured, some 5 minutes: a table i
 	@# Its client is the SDK's, which would ask a proxy.
 	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 $(MEASURE) bench-quota target/debug/ivs-attendance .local/bench
 
-bench-collect: ## What collecting takes: pace, queue, processor and memory, in some 40 minutes; ONLY="quota queue processor memory"; needs root, for cgroups
+bench-collect: ## What collecting takes: pace, queue, processor and memory, in some 30 minutes; ONLY="quota queue processor memory"; needs root, for cgroups
 	@$(BENCH_BUILD)
 	@# Its client is the SDK's, which would ask a proxy.
 	@NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 $(MEASURE) bench-collect target/release/ivs-attendance target/release \

@@ -447,10 +447,7 @@ impl Sweeper {
         report: &mut Report,
     ) -> Result<(), Error> {
         let depth = depth(&self.work, deadline).await?;
-        let room = self
-            .queue_at_most
-            .saturating_sub(depth)
-            .max(ENQUEUE_AT_LEAST);
+        let room = self.room(depth);
         let messages = found.portion(room).map(|it| self.message(it).into());
         report.enqueued = self.send(&self.work, messages.collect(), deadline).await?;
         report.left -= report.enqueued;
@@ -476,7 +473,7 @@ impl Sweeper {
         let waiting = all().filter(waits).count();
         report.collecting += waiting;
         report.left -= waiting;
-        let room = self.queue_at_most.saturating_sub(depth);
+        let room = self.room(depth);
         let messages = all().filter(|it| !waits(it)).take(room);
         let messages = messages.map(|it| {
             let request = collect::Request {
@@ -490,6 +487,12 @@ impl Sweeper {
         report.enqueued = sent.await?;
         report.left -= report.enqueued;
         Ok(())
+    }
+
+    /// How many messages a queue of this depth is to be topped up by.
+    fn room(&self, depth: usize) -> usize {
+        let room = self.queue_at_most.saturating_sub(depth);
+        room.max(ENQUEUE_AT_LEAST)
     }
 
     async fn send(

@@ -15,7 +15,8 @@ use crate::table::participant_events::{Event, PARTICIPANT_EVENTS, Person, Texts}
 const EVENTS: &str = "events";
 
 /// What a part takes while it is read, as a multiple of its bytes: they come in pieces, which are joined, and then its events lie
-/// beside them, with strings that are not shared yet.
+/// beside them, with strings that are not shared yet. Measured (docs/settings.md): 100,000 people with 10 events each take at
+/// most 160 MB, and of 200 people with 5,000 events each the function gives up at 198 MB of 256.
 const READING: usize = 3;
 
 /// Where parts lie.

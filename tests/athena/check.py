@@ -368,6 +368,8 @@ def check_duplicates(engine: Engine, files: list[Query]) -> None:
     with_file(engine, key, pyarrow.concat_tables([file, file.slice(0, 1)]), participant)
 
 
+# The tables that `make erase` covers.
+ERASED = ("participants", "participant_events", "attendance")
 STACK = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
                            "ConfirmAfterMinutes": {"Type": "Number", "Default": 60}},
  "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
@@ -436,14 +438,26 @@ def erase(engine: Engine | Refusing, user_id: str, answer: str, given: str = "en
     )
 
 
+def of_all_tables(keys: list[str]) -> list[str]:
+    """The files of the same sessions in each table that `make erase` covers."""
+    return [key.replace("participants", table, 1) for key in keys for table in ERASED]
+
+
+def rows_with(body: bytes, user_id: str) -> int:
+    """The rows of a file that name the user, as participant or in a token."""
+    table = pyarrow.parquet.read_table(io.BytesIO(body))
+    columns = [name for name in table.column_names if name.endswith("user_id")]
+    return sum(user_id in row.values() for row in table.select(columns).to_pylist())
+
+
 def versions_with(engine: Engine, user_id: str) -> list[str]:
     """Every version of every file in which the user stands."""
     found = []
-    for version in engine.s3.list_object_versions(Bucket=BUCKET, Prefix="participants/")["Versions"]:
-        name = {"Key": version["Key"], "VersionId": version["VersionId"]}
-        body = engine.s3.get_object(Bucket=BUCKET, **name)["Body"].read()
-        if user_id in pyarrow.parquet.read_table(io.BytesIO(body))["user_id"].to_pylist():
-            found.append(version["Key"])
+    for table in ERASED:
+        for version in engine.s3.list_object_versions(Bucket=BUCKET, Prefix=f"{table}/")["Versions"]:
+            name = {"Key": version["Key"], "VersionId": version["VersionId"]}
+            if rows_with(engine.s3.get_object(Bucket=BUCKET, **name)["Body"].read(), user_id):
+                found.append(version["Key"])
     return found
 
 
@@ -467,8 +481,8 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     fill(engine, "rewrite")
     its_files = files_of("ana")
     keys = [file.removeprefix(f"s3://{BUCKET}/") for file in its_files]
-    equal("files with an older version, too", sorted(set(versions_with(engine, "ana"))), sorted(keys))
-    if len(versions_with(engine, "ana")) <= len(keys):
+    equal("files with an older version, too", sorted(set(versions_with(engine, "ana"))), sorted(of_all_tables(keys)))
+    if len(versions_with(engine, "ana")) <= len(of_all_tables(keys)):
         raise AssertionError("no older version has the user, so nothing was shown")
     head = lambda key: engine.s3.head_object(Bucket=BUCKET, Key=key)
     before = {key: head(key) for key in keys}
@@ -506,21 +520,23 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
         f"{odd} version {unreadable} is no file of the table: ",
     ]:
         equal(f"times that {done.stderr!r} says {said!r}", done.stderr.count(said), 1)
-    equal(f"{done.stdout!r} says what went", f"in {len(keys) - 1} files" in done.stdout, True)
+    equal(f"{done.stdout!r} says what went", f"in {len(of_all_tables(keys[1:]))} files" in done.stdout, True)
     for version in (unreadable, no_parquet):
         engine.s3.delete_object(Bucket=BUCKET, Key=odd, VersionId=version)
-    equal("files in which she still is", set(versions_with(engine, "ana")), {keys[0], keys[-1]})
+    equal("files in which she still is", set(versions_with(engine, "ana")), {*of_all_tables(keys[:1]), keys[-1]})
     equal("files of the user", files_of("ana"), [its_files[0]])
 
     # A deleted file, too, of which Athena knows nothing.
     deleted = "participants/dt=2026-11-20/Gone00000000_st-Gone000000001.parquet"
     engine.s3.copy_object(Bucket=BUCKET, Key=deleted, CopySource={"Bucket": BUCKET, "Key": keys[0]})
     engine.s3.delete_object(Bucket=BUCKET, Key=deleted)
+    left_over = of_all_tables(keys[:1])
+    bodies = [engine.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in left_over]
+    rows = sum(rows_with(body, "ana") for body in bodies)
     done = erase(engine, "ana", answer, ANSWER="y\n")
     equal("make erase", (done.returncode, done.stderr), (0, ""))
     left = without(table, "ana")
-    rows = sum(row.user_id == "ana" and row.dt in keys[0] and row.session_id in keys[0] for row in table)
-    said = f"erased {rows} rows of 'ana' in 1 files"
+    said = f"erased {rows} rows of 'ana' in {len(left_over)} files"
     equal(f"{said!r} in {done.stdout!r}", said in done.stdout, True)
     equal("versions with the user", versions_with(engine, "ana"), [])
     equal("files of the user", files_of("ana"), [])

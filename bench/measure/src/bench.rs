@@ -686,6 +686,8 @@ of Parquet, not by its language. The function runs at
 `CALLS_PER_SECOND=1000`, the most that it takes; a call takes longer than the millisecond between two of them, so the
 rate limiter never waits. *First* is the first event of a process, *warm* the second.
 
+What collecting takes: processor time and memory in settings.md, time and quota in survival.md (`make bench-collect`).
+
 What bounds them:
 
 - **The start** by what the process is: a larger program to map and relocate, Lambda's client, and the clients of AWS with the
