@@ -57,7 +57,7 @@ fn the_bill_is_the_one_worked_out_by_hand() {
     // 7 messages a session are 70,000, and with the ticks 72,880 invocations.
     // 210,000 requests of messages, and at each tick one of the queue of work and three of its own: 1.9 millionths.
     // 5 pollers, three times a minute, 43,200 minutes: 648,000 polls of each queue, two of which are FIFO.
-    // 20,000 PUTs, 30,000 GETs, and (20 + 2) lists at each of 2,880 ticks: 63,360.
+    // 20,000 PUTs, 30,000 GETs, and at each of 2,880 ticks (2 × 20 + 5) lists, 129,600, and 9 GETs, 25,920.
     // An object has 10,000 bytes, so a month adds 0.1 GB: $0.002.
     // A query reads 5,000 objects, 50 MB: a hundred of them 5 GB, a million GETs, and 100 × (15 + 5) lists.
     // 70,000 × 500 + 2,880 × 400 + 72,880 × 1,000 bytes are 109.032 MB, at $0.53.
@@ -68,7 +68,7 @@ fn the_bill_is_the_one_worked_out_by_hand() {
         ("Lambda: requests", 0.014_576),
         ("SQS: messages", 0.084 + 0.005_472),
         ("SQS: idle polls", 0.9072),
-        ("S3: requests", 0.1 + 0.012 + 0.3168),
+        ("S3: requests", 0.1 + 0.012 + 0.648 + 0.010_368),
         ("S3: storage", 0.024),
         ("S3: noncurrent", 0.004),
         ("Athena: scan", 0.025),
@@ -91,9 +91,12 @@ fn the_bill_is_the_one_worked_out_by_hand() {
 fn a_tick_lists_for_nine_minutes_and_no_more() {
     let many = json!({ "sessions": 100_000, "stages": 1000, "days_listed": 300 });
     let evaluated = evaluate(&many);
-    // A million sessions: (1,000 + 10,000) calls of 0.25 s would take 2,750 s. It lists the lake in 1,002 requests.
+    // A million sessions: (1,000 + 10,000) calls of 0.25 s would take 2,750 s. It lists the lake in 2,005 requests, and reads 9 days.
     assert_close(&evaluated["names"]["tick"], 540.0, "seconds");
-    let (puts, gets) = (0.2 * 5.0 + 2880.0 * 1002.0 * 5e-6, 0.3 * 0.4);
+    let (puts, gets) = (
+        0.2 * 5.0 + 2880.0 * 2005.0 * 5e-6,
+        0.3 * 0.4 + 2880.0 * 9.0 * 0.4e-6,
+    );
     assert_close(&evaluated["parts"]["S3: requests"], puts + gets, "lists");
 }
 
