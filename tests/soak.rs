@@ -18,7 +18,7 @@ async fn nothing_is_lost_doubled_torn_live_or_half_collected_whatever_fails() {
     let settings = Settings {
         seed: 4,
         sessions: 60,
-        chaos: Duration::from_secs(15),
+        chaos: Duration::from_secs(20),
         factor: 225,
     };
     let report = run(bootstrap, parent, settings).await.expect("it starts");
