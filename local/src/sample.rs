@@ -19,7 +19,7 @@ use crate::sqs::queues::QueueSettings;
 use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
 
 /// The steps that the function can be asked for.
-const STEPS: &str = "export (each session by a request), rewrite (each session anew), collect (each session), sweep";
+const STEPS: &str = "export (each session by a request), rewrite (each session anew), collect (each session), recollect (each anew), sweep";
 
 /// A session of the sample with the ARN of its stage and its id.
 type Sample = (String, String, Session);
@@ -72,22 +72,17 @@ pub async fn fill(
     let log = folder.join("function.log");
     let mut function = Function::start(bootstrap, &variables.into(), log).await?;
     for &step in steps {
+        let each = sample.iter().map(|(stage_arn, session_id, _)| {
+            let mut payload = request(stage_arn, session_id);
+            if step == "rewrite" || step == "recollect" {
+                let now = now().to_rfc3339_opts(SecondsFormat::Micros, true);
+                payload["rewrite_before"] = json!(now);
+            }
+            payload
+        });
         let payloads = match step {
-            "export" | "rewrite" => sample
-                .iter()
-                .map(|(stage_arn, session_id, _)| {
-                    let mut payload = request(stage_arn, session_id);
-                    if step == "rewrite" {
-                        let now = now().to_rfc3339_opts(SecondsFormat::Micros, true);
-                        payload["rewrite_before"] = json!(now);
-                    }
-                    payload
-                })
-                .collect(),
-            "collect" => sample
-                .iter()
-                .map(|(stage_arn, session_id, _)| json!({ "collect": request(stage_arn, session_id) }))
-                .collect(),
+            "export" | "rewrite" => each.collect(),
+            "collect" | "recollect" => each.map(|it| json!({ "collect": it })).collect(),
             "sweep" => vec![json!({ "sweep": {} })],
             _ => return Err(format!("{step:?} is none of the steps: {STEPS}").into()),
         };

@@ -466,7 +466,13 @@ def refused(what: str, done: subprocess.CompletedProcess, why: str) -> None:
         raise AssertionError(f"{what}: {done.returncode}, {done.stdout!r}, {done.stderr!r}; it should have said {why!r}")
 
 
-def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
+def check_erasure(
+    engine: Engine,
+    files: list[Query],
+    table: list[expected.Row],
+    events: list[tables.Event],
+    attendance: list[tables.Attendance],
+) -> None:
     """docs/erasure.md: what it says goes away goes, and what it says comes back comes."""
     engine.cloudformation.create_stack(StackName="ivs-attendance", TemplateBody=STACK % BUCKET)
     query = next(file for file in files if file.name == "files_of_user")
@@ -563,9 +569,10 @@ def check_erasure(engine: Engine, files: list[Query], table: list[expected.Row])
     engine.s3.delete_object(Bucket=BUCKET, Key=keys[0])
     (answer,) = fill(engine, "sweep")
     equal("a file that is gone", [answer[name] for name in ("missing", "enqueued")], [1, 1])
-    # And so does writing anew what IVS still lists.
-    fill(engine, "rewrite")
-    check_rows(engine, table)
+    # And so does writing anew what IVS still lists, and collecting it once more.
+    fill(engine, "rewrite", "recollect")
+    for name, rows in [("participants", table), ("participant_events", events), ("attendance", attendance)]:
+        check_rows(engine, rows, name)
 
 
 def break_on_purpose(
@@ -707,7 +714,7 @@ def main() -> None:
         print("README's query has the answer that README shows", flush=True)
         check_malformed_days(engine, files)
         print("every query refuses a day that is no date of the form YYYY-MM-DD", flush=True)
-        check_erasure(engine, files, table)
+        check_erasure(engine, files, table, events, attendance)
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
         break_on_purpose(engine, files, template, table, events, attendance)
