@@ -120,7 +120,8 @@ class Lake:
                 raise Gone(f"{name} is not there (any more)")
             raise Unreadable(f"{name} cannot be read: {error}")
         try:
-            table = pyarrow.parquet.read_table(io.BytesIO(body))
+            # In this thread: a pool of them can abort the process at its end, and files are small.
+            table = pyarrow.parquet.ParquetFile(io.BytesIO(body)).read(use_threads=False)
         except (pyarrow.ArrowException, OSError) as error:
             raise Unreadable(f"{name} is no file of the table: {error}")
         kind = table["user_id"].type if "user_id" in table.column_names else None
