@@ -21,6 +21,8 @@ use crate::collect::{self, Collector};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::event::{Message, Work};
+use crate::lake::Failed;
+use crate::marker;
 use crate::queue::{Outgoing, Queue, Unsent};
 use crate::reconcile::{Reconciler, Request};
 use crate::session::SessionRef;
@@ -120,12 +122,11 @@ impl Batch<'_> {
                 fail(&mut failed, &message.id, Some(session), &failure);
             }
             let resource = session.to_string();
-            let mark = async {
-                match &task.job {
-                    Job::Reconcile(request) => self.reconciler.mark(request, &failure).await,
-                    Job::Collect(request) => self.collector.mark(request, &failure).await,
-                }
+            let (lake, what, told) = match &task.job {
+                Job::Reconcile(it) => (&self.reconciler.lake, Failed::Export, it.start_time),
+                Job::Collect(it) => (&self.collector.lake, Failed::Collection, it.start_time),
             };
+            let mark = marker::leave(lake, session, what, told, &failure);
             let marked = self.deadline.within_put_time("PutObject", &resource, mark);
             if let Err(failure) = marked.await {
                 error!(

@@ -34,6 +34,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ivs::{Found, Ivs};
 use crate::lake::{Failed, Lake, Seen};
+use crate::marker::start_time;
 use crate::queue::{Order, Outgoing, Queue};
 use crate::reconcile::final_from;
 use crate::session::{EndedSession, SessionRef};
@@ -256,10 +257,12 @@ impl Collector {
             Found::Live { .. } => return Ok(Done::without_object(Outcome::StillLive)),
             Found::Unknown => None,
         };
-        match &known {
-            Some(session) => request.start_time = Some(session.start_time),
-            None => request.start_time = self.start_time(request).await?,
-        }
+        request.start_time = if let Some(session) = &known {
+            Some(session.start_time)
+        } else {
+            let (name, what) = (&request.session, Failed::Collection);
+            start_time(&self.lake, name, what, request.start_time).await?
+        };
         let forgotten = known.is_none();
         let days = days(request.start_time, known.is_some());
         let seen = deadline
@@ -597,30 +600,6 @@ impl Collector {
             lake: &self.lake,
             memory: self.memory,
         }
-    }
-
-    /// Leaves a marker of a collection that failed, as [`crate::reconcile::Reconciler::mark`] does of an export.
-    ///
-    /// # Errors
-    /// As [`Lake::put_failed`].
-    pub async fn mark(&self, request: &Request, failure: &Error) -> Result<(), Error> {
-        let marker = json!({
-            "error_type": failure.error_type(),
-            "error": failure.chain(),
-            "session_start_time": self.start_time(request).await?,
-        });
-        let (session, what) = (&request.session, Failed::Collection);
-        self.lake
-            .put_failed(session, what, marker.to_string())
-            .await
-    }
-
-    async fn start_time(&self, request: &Request) -> Result<Option<DateTime<Utc>>, Error> {
-        if request.start_time.is_some() {
-            return Ok(request.start_time);
-        }
-        let what = Failed::Collection;
-        self.lake.start_by_marker(&request.session, what).await
     }
 }
 

@@ -25,8 +25,6 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 
-use serde_json::Value;
-
 use crate::error::{BoxError, Error};
 use crate::session::SessionRef;
 use crate::throttles::{Throttles, code};
@@ -417,19 +415,17 @@ impl Lake {
         Ok(())
     }
 
-    /// The session's start by its failure marker, if there is one and it tells.
+    /// Reads the failure marker of a session, if there is one.
     ///
     /// # Errors
     /// As [`Lake::head`].
-    pub async fn start_by_marker(
+    pub async fn read_failed(
         &self,
         session: &SessionRef,
         what: Failed,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
-        let marker = self.read(&self.failed_key(session, what)).await?;
-        let marker: Option<Value> =
-            marker.and_then(|marker| serde_json::from_slice(&marker.bytes).ok());
-        Ok(marker.and_then(|marker| marker["session_start_time"].as_str()?.parse().ok()))
+    ) -> Result<Option<Bytes>, Error> {
+        let object = self.read(&self.failed_key(session, what)).await?;
+        Ok(object.map(|object| object.bytes))
     }
 
     /// An error of this lake that is not S3's.

@@ -55,6 +55,8 @@ pub mod table;
 
 pub mod lake;
 
+pub mod marker;
+
 pub mod queue;
 
 pub mod aws;

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use futures::TryStreamExt;
 use serde::Serialize;
-use serde_json::json;
 use tracing::info;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::ivs::{Found, Ivs};
 use crate::lake::{Failed, Lake};
+use crate::marker::start_time;
 use crate::session::SessionRef;
 use crate::store::{Existing, Memory, PARTICIPANTS_COUNTED, Store, counted};
 use crate::table::participants::{PARTICIPANTS, Participant};
@@ -256,11 +256,12 @@ impl Reconciler {
     /// session was longer than that.
     async fn look_for_file(&self, request: &Request, now: DateTime<Utc>) -> Result<Done, Error> {
         let name = &request.session;
-        let (around, days) = match self.start_time(request).await? {
-            // A list of sessions and GetStageSession may tell of different days.
-            Some(start_time) => (start_time, [0, -1, 1]),
-            None => (request.hinted_at.unwrap_or(now), [0, -1, -2]),
-        };
+        let (around, days) =
+            match start_time(&self.lake, name, Failed::Export, request.start_time).await? {
+                // A list of sessions and GetStageSession may tell of different days.
+                Some(start_time) => (start_time, [0, -1, 1]),
+                None => (request.hinted_at.unwrap_or(now), [0, -1, -2]),
+            };
         for days in days {
             let Some(day) = around.checked_add_signed(TimeDelta::days(days)) else {
                 continue;
@@ -279,35 +280,6 @@ impl Reconciler {
             }
         }
         Ok(Done::without_object(Outcome::Gone))
-    }
-
-    /// Leaves a marker of a session that failed, so that sweeps leave it to the redelivery of its message, and after the last
-    /// one out for a day. It keeps a start that IVS told at an earlier try.
-    ///
-    /// # Errors
-    /// As [`Lake::put_failed`].
-    pub async fn mark(&self, request: &Request, failure: &Error) -> Result<(), Error> {
-        let marker = json!({
-            "error_type": failure.error_type(),
-            "error": failure.chain(),
-            "session_start_time": self.start_time(request).await?,
-        });
-        let lake = &self.lake;
-        lake.put_failed(&request.session, Failed::Export, marker.to_string())
-            .await
-    }
-
-    /// When a session started, by the request or by the session's failure marker, if one of them tells.
-    ///
-    /// # Errors
-    /// As [`Lake::head`].
-    pub async fn start_time(&self, request: &Request) -> Result<Option<DateTime<Utc>>, Error> {
-        if request.start_time.is_some() {
-            return Ok(request.start_time);
-        }
-        self.lake
-            .start_by_marker(&request.session, Failed::Export)
-            .await
     }
 }
 

@@ -414,11 +414,13 @@ impl Sweeper {
                 continue;
             }
             report.missing += 1;
-            let part = objects.parts.get(&stem);
+            // Parts that are older than attendance are of a collection that is done.
+            let parts = objects.parts.get(&stem).copied();
+            let part = parts.filter(|&part| Some(part) > written);
             let failed = objects.failed_collections.get(&stem);
             if counts(failed, end_time, written, now) {
                 report.failing += 1;
-            } else if part.is_some_and(|&part| part > now - COLLECTING && Some(part) > written) {
+            } else if part.is_some_and(|part| part > now - COLLECTING) {
                 report.collecting += 1;
             } else {
                 let list = if rewrite {
@@ -431,8 +433,7 @@ impl Sweeper {
                     start_time: session.start_time,
                     name: name.clone(),
                     rewrite,
-                    begun: part
-                        .is_some_and(|part| objects.failed_collections.get(&stem) < Some(part)),
+                    begun: part.as_ref() > failed,
                 });
             }
         }

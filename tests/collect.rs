@@ -9,6 +9,7 @@ mod limited;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use ivs_attendance_local::scene::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::harness::{BOOTSTRAP, FOLDER};
 use crate::limited::limited;
@@ -354,80 +356,83 @@ async fn a_large_session_takes_several_invocations_and_each_participant_is_asked
     assert_eq!(objects(&circle.s3), objects(&undisturbed.s3));
 }
 
-/// Kills the function when `is_time`, and looks at what the redelivery makes of it.
-async fn survives_a_kill(when: &str, is_time: impl Fn(&Circle) -> bool) {
-    let session = ended(450, 120);
-    let (mut undisturbed, _folder) = stack_with(&session, &[]).await;
-    collect(&mut undisturbed).await;
-    let circle = circle_with(&session, &[("COLLECT_CALLS_PER_SECOND", "100")]).await;
-    // The world sees when a PUT has been done before the function goes on.
-    let pause = S3Kind::Slow(Duration::from_millis(200));
-    for method in ["PUT", "HEAD"] {
-        circle.s3.fault(method, When::Always, pause);
-    }
+/// Kills the function once the first object of this folder was written, before it knows. What has been killed is awaited.
+async fn kill_after(circle: &Circle, folder: &'static str) {
+    let (pool, killed) = (Arc::clone(&circle.pool), Arc::new(Notify::new()));
+    let (once, notify) = (Once::new(), Arc::clone(&killed));
+    circle.s3.on_write(move |key| {
+        if key.starts_with(folder) {
+            once.call_once(|| {
+                assert!(pool.kill_one());
+                notify.notify_one();
+            });
+        }
+    });
     circle.sqs.send_once(COLLECT, "one", &request().to_string());
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !is_time(&circle) {
-        assert!(tokio::time::Instant::now() < deadline, "{when} never came");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    assert!(circle.pool.kill_one(), "{when}");
-    circle.s3.clear_faults();
+    killed.notified().await;
+}
+
+/// What the redelivery makes of a killed collection: the bytes of an undisturbed one, and nobody is asked for again but the people of
+/// one part.
+async fn assert_survived(circle: &Circle, session: &Session) {
+    let (mut undisturbed, _folder) = stack_with(session, &[]).await;
+    collect(&mut undisturbed).await;
     circle.until_quiet(PATIENCE).await.unwrap();
-    assert_eq!(objects(&circle.s3), objects(&undisturbed.s3), "{when}");
+    assert_eq!(objects(&circle.s3), objects(&undisturbed.s3));
     let asked = asked(&circle.ivs.world().calls, "ListParticipantEvents");
-    assert_eq!(asked.len(), 450, "{when}");
+    assert_eq!(asked.len(), session.participants.len());
     let twice = asked.values().filter(|&&times| times > 1).count();
     let most = asked.values().max().unwrap();
     assert!(
         twice <= 200 && *most <= 2,
-        "{when}: {twice} asked for again, up to {most} times"
+        "{twice} asked for again, up to {most} times"
     );
 }
 
+/// A circle in which a session of three parts can be collected, a part in two seconds.
+async fn three_parts() -> (Circle, Session) {
+    let session = ended(450, 120);
+    let settings = [("COLLECT_CALLS_PER_SECOND", "100")];
+    (circle_with(&session, &settings).await, session)
+}
+
 fn parts(circle: &Circle) -> usize {
-    circle
-        .s3
-        .keys()
-        .iter()
-        .filter(|key| key.starts_with("parts/"))
-        .count()
+    let keys = circle.s3.keys();
+    keys.iter().filter(|key| key.starts_with("parts/")).count()
 }
 
 #[tokio::test]
 async fn a_kill_before_a_part_is_put_costs_that_part() {
-    survives_a_kill("within the second part", |circle| {
-        parts(circle) == 1 && circle.ivs.count("ListParticipantEvents") > 300
-    })
-    .await;
+    let (circle, session) = three_parts().await;
+    circle.sqs.send_once(COLLECT, "one", &request().to_string());
+    circle.ivs.until_called("ListParticipantEvents", 300).await;
+    assert_eq!(parts(&circle), 1);
+    assert!(circle.pool.kill_one());
+    assert_survived(&circle, &session).await;
 }
 
 #[tokio::test]
 async fn a_kill_after_a_part_costs_nothing_of_it() {
-    survives_a_kill("after the first part", |circle| parts(circle) == 1).await;
+    let (circle, session) = three_parts().await;
+    kill_after(&circle, "parts/").await;
+    assert_survived(&circle, &session).await;
+    let asked = asked(&circle.ivs.world().calls, "ListParticipantEvents");
+    assert!(asked.values().all(|&times| times == 1));
 }
 
 #[tokio::test]
 async fn a_kill_between_the_two_objects_loses_nothing() {
-    survives_a_kill("between the objects", |circle| {
-        let there = |table| key_of(&circle.s3, table).is_some();
-        there("participant_events") && !there("attendance")
-    })
-    .await;
+    let (circle, session) = three_parts().await;
+    kill_after(&circle, "participant_events/").await;
+    assert_eq!(key_of(&circle.s3, "attendance"), None);
+    assert_survived(&circle, &session).await;
 }
 
 #[tokio::test]
 async fn parts_of_an_older_list_or_of_other_settings_are_not_used() {
     for changed in ["list", "settings"] {
-        let session = ended(450, 120);
-        let circle = circle_with(&session, &[("COLLECT_CALLS_PER_SECOND", "100")]).await;
-        circle.sqs.send_once(COLLECT, "one", &request().to_string());
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while parts(&circle) == 0 {
-            assert!(tokio::time::Instant::now() < deadline);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        circle.pool.kill_one();
+        let (circle, _) = three_parts().await;
+        kill_after(&circle, "parts/").await;
         if changed == "list" {
             let late = circle.ivs.world().session(STAGE, SESSION).participants[7].clone();
             let late = Participant {

@@ -263,6 +263,31 @@ async fn attendance_to_be_collected_once_more_comes_behind_what_is_missing() {
 }
 
 #[tokio::test]
+async fn what_has_begun_is_sent_again_only_if_the_queue_is_empty() {
+    let circle = circle(&[("RECOLLECT_BEFORE", &timestamp(minutes_ago(20)))]).await;
+    for number in 0..3 {
+        put_final(&circle, number, 200 + i64::try_from(number).unwrap());
+    }
+    let part = |number, minutes| {
+        let key = format!("parts/{}/x/00000", stem(number));
+        put_placeholder(&circle.s3, &key, minutes_ago(minutes)).unwrap();
+    };
+    // The first has begun. The second has, too, but has failed since. Of the third the parts are of its former collection.
+    part(0, 50);
+    part(1, 1500);
+    let marker = format!("failed/collect/{}", stem(1));
+    put_placeholder(&circle.s3, &marker, minutes_ago(1450)).unwrap();
+    part(2, 50);
+    put(&circle, "attendance", 2, 40);
+    circle.sqs.send_once(COLLECT, "other", "{}");
+    assert_eq!(sweep(&circle, json!({})).await, [3, 1, 0, 2, 0]);
+    for received in circle.sqs.receive(COLLECT, 10) {
+        assert!(circle.sqs.delete(COLLECT, &received.receipt));
+    }
+    assert_eq!(sweep(&circle, json!({})).await, [3, 0, 0, 3, 0]);
+}
+
+#[tokio::test]
 async fn ticks_alone_collect_what_ended_and_then_come_to_rest() {
     let circle = whole_circle(&[]).await;
     for number in 0..12 {

@@ -5,10 +5,12 @@
 //! and what happened later than a minute before an object counts as news.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem::replace;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use tokio::time::Instant;
+use tracing::{error, info};
 
 use super::findings::draw;
 use crate::error::Error;
@@ -84,10 +86,11 @@ impl Ledger<'_> {
             others.rotate_left(first);
         }
         let more = if self.reached_all { 1 } else { others.len() };
-        let mut failed = Ok(());
+        let (mut failed, mut left) = (Ok(()), 0);
         for (day, sessions) in changed.into_iter().chain(others.into_iter().take(more)) {
             if Instant::now() >= self.until {
-                break;
+                left += 1;
+                continue;
             }
             let is_there = objects.days.contains_key(&day);
             let rows = sessions.into_iter();
@@ -95,8 +98,22 @@ impl Ledger<'_> {
             let rows = rows.collect();
             // A day that fails must not keep the others from being put.
             if let Err(failure) = self.put(day, rows, is_there).await {
-                failed = Err(failure);
+                let earlier: Result<(), Error> = replace(&mut failed, Err(failure));
+                // The sweep's own line tells of the last one only.
+                if let Err(earlier) = earlier {
+                    error!(
+                        error_type = earlier.error_type(),
+                        error = earlier.chain(),
+                        "a day of sessions could not be written down"
+                    );
+                }
             }
+        }
+        if left > 0 {
+            info!(
+                days_left = left,
+                "{left} days of sessions are left to the next sweep"
+            );
         }
         failed
     }
