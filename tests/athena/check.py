@@ -36,7 +36,12 @@ COLUMNS = {
     "participant_events": list(tables.Event._fields),
     "attendance": list(tables.Attendance._fields),
     "sessions": list(tables.Session._fields),
+    "stays": list(tables.Stay._fields),
+    "publications": list(tables.Publication._fields),
+    "subscriptions": list(tables.Subscription._fields),
 }
+VIEWS = ("stays", "publications", "subscriptions")
+TABLES = [name for name in COLUMNS if name not in VIEWS]
 # As Athena names them: its varchar has no length, its timestamps are of milliseconds.
 ATHENA_TYPES = {
     "string": "varchar",
@@ -98,10 +103,13 @@ def text_of(value: str) -> str:
 
 def check_table(engine: Engine, table: dict, columns: list[str]) -> None:
     """Columns, types and comments are those of the template."""
-    storage, keys = table["StorageDescriptor"]["Columns"], table["PartitionKeys"]
-    wanted = [[column["Name"], ATHENA_TYPES[column["Type"]], column["Comment"]] for column in storage + keys]
+    stored, keys = table["StorageDescriptor"]["Columns"], table.get("PartitionKeys", [])
+    wanted = [[column["Name"], ATHENA_TYPES[column["Type"]], column["Comment"]] for column in stored + keys]
     name = table["Name"]
     found = engine.query(f"SHOW COLUMNS FROM {name}").rows
+    if name in VIEWS:
+        # A view's comments are Glue's; the engine has its columns from the definition, and refuses others than its SQL gives.
+        wanted = [[name, kind, ""] for name, kind, _ in wanted]
     equal(f"columns of {name}", [[name, kind, comment] for name, kind, _, comment in found], wanted)
     equal(f"columns of {name} that are checked", [name for name, *_ in wanted], columns)
 
@@ -137,11 +145,15 @@ def written(engine: Engine) -> dict[str, datetime.datetime]:
     return {it["Key"]: cut(it["LastModified"]) for it in objects}
 
 
-def check_sessions(engine: Engine) -> int:
+def check_sessions(engine: Engine) -> None:
     """The table of sessions has a row for each, live ones, empty ones and missing ones, too."""
-    rows = tables.sessions(known(), written(engine))
-    check_rows(engine, rows, "sessions")
-    return len(rows)
+    check_rows(engine, tables.sessions(known(), written(engine)), "sessions")
+
+
+def check_lake(engine: Engine, lake: tables.Lake) -> None:
+    """Every value of every row of every table and view."""
+    for name in COLUMNS:
+        print(f"{name}: {check_rows(engine, getattr(lake, name), name)} rows, every value as IVS knows it", flush=True)
 
 
 def check_missing_session(engine: Engine) -> None:
@@ -189,19 +201,19 @@ def check_named(files: list[Query], named: dict, database: str) -> None:
         equal(f"the database of {file.name}", query["Database"], database)
 
 
-def run(engine: Engine, table: list[expected.Row], query: Query, values: list[str]) -> Result:
+def run(engine: Engine, lake: tables.Lake, query: Query, values: list[str]) -> Result:
     """Runs a query, and holds its answer against one that was computed without SQL."""
     compute = getattr(expected, query.name)
     before = now()
     found = engine.query(query.sql, ", ".join(values))
     # The two differ only if an hour or a day began meanwhile.
-    wanted = [compute(table, moment, *map(text_of, values)) for moment in (before, now())]
+    wanted = [compute(lake, moment, *map(text_of, values)) for moment in (before, now())]
     if found.rows != wanted[0]:
         equal(f"{query.name} {values}", found.rows, wanted[1])
     return found
 
 
-def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
+def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
     """Beside a query's examples, what is hard for it."""
     if name in ("who_was_in_session", "arrivals_per_minute"):
         days = [("2026-11-03", "2026-11-04"), ("2026-11-03", "2026-11-03"), ("2026-11-04", "2026-11-04")]
@@ -212,7 +224,7 @@ def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
         # It is not collected yet.
         values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
     elif name in ("attendance_of_user", "files_of_user"):
-        odd = {row.user_id for row in table if row.session_id == "st-Texts00000001"} - {None}
+        odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
         values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
     elif name == "replicas":
         values = [(day, day) * 2 for day in ("2026-11-05", "2026-11-10", "2026-11-20")]
@@ -224,13 +236,13 @@ def more_values(name: str, table: list[expected.Row]) -> list[list[str]]:
     return [[literal(value) for value in some] for some in values]
 
 
-def check_pack(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
+def check_pack(engine: Engine, files: list[Query], lake: tables.Lake) -> None:
     for query in files:
         equal(f"the examples of {query.name}", len(query.examples), query.sql.count("?"))
-        result = run(engine, table, query, query.examples)
-        cases = more_values(query.name, table)
+        result = run(engine, lake, query, query.examples)
+        cases = more_values(query.name, lake)
         for values in cases:
-            run(engine, table, query, values)
+            run(engine, lake, query, values)
         print(f"  {query.name:<24} {len(result.rows):>5} rows {result.milliseconds:>6} ms, {len(cases)} more cases")
 
 
@@ -264,14 +276,28 @@ def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[date
     return first - days, last + days
 
 
-def check_pruning(engine: Engine, files: list[Query], table: list[expected.Row]) -> None:
-    """No query reads a day that it does not have to: files that none can read lie on the days around, and then one on one."""
+def tables_of(sql: str) -> list[str]:
+    """The tables that a query reads, by itself and through views."""
+    names = set(re.findall(r"(?:FROM|JOIN) (\w+)", sql)) & set(COLUMNS)
+    views = [(QUERIES / "views" / f"{name}.sql").read_text(encoding="utf-8") for name in names if name in VIEWS]
+    return sorted({name for name in names if name in TABLES}.union(*map(tables_of, views)))
+
+
+def check_pruning(engine: Engine, files: list[Query], lake: tables.Lake) -> None:
+    """Nothing reads a day that it does not have to: files that none can read lie on the days around, and then one on one."""
     first, last = datetime.date(2026, 11, 4), datetime.date(2026, 11, 6)
+    for view in VIEWS:
+        names = tables_of(f"FROM {view}")
+        some = [row for row in getattr(lake, view) if str(first) <= row.dt <= str(last)]
+        check = lambda: check_rows(engine, some, view)
+        with_broken_files(engine, names, [first - expected.DAY, last + expected.DAY], check)
+        for name in names:
+            with_broken_files(engine, [name], [first], lambda: fails(f"{view} of {name}", "broken.parquet", check))
     for query in files:
         days = itertools.cycle([literal(first.isoformat()), literal(last.isoformat())])
         values = [next(days) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value) else value for value in query.examples]
-        check = lambda: run(engine, table, query, values)
-        names = sorted(set(re.findall(r"(?:FROM|JOIN) (\w+)", query.sql)) & set(COLUMNS))
+        check = lambda: run(engine, lake, query, values)
+        names = tables_of(query.sql)
         if query.reads_all_days:
             for name in names:
                 with_broken_files(engine, [name], [datetime.date(2024, 2, 29)], lambda: fails(query.name, "", check))
@@ -469,11 +495,10 @@ def refused(what: str, done: subprocess.CompletedProcess, why: str) -> None:
 def check_erasure(
     engine: Engine,
     files: list[Query],
-    table: list[expected.Row],
-    events: list[tables.Event],
-    attendance: list[tables.Attendance],
+    lake: tables.Lake,
 ) -> None:
     """docs/erasure.md: what it says goes away goes, and what it says comes back comes."""
+    table = lake.participants
     engine.cloudformation.create_stack(StackName="ivs-attendance", TemplateBody=STACK % BUCKET)
     query = next(file for file in files if file.name == "files_of_user")
     days = [literal(min(row.dt for row in table)), literal(max(row.dt for row in table))]
@@ -571,19 +596,18 @@ def check_erasure(
     equal("a file that is gone", [answer[name] for name in ("missing", "enqueued")], [1, 1])
     # And so does writing anew what IVS still lists, and collecting it once more.
     fill(engine, "rewrite", "recollect")
-    for name, rows in [("participants", table), ("participant_events", events), ("attendance", attendance)]:
-        check_rows(engine, rows, name)
+    for name in ERASED:
+        check_rows(engine, getattr(lake, name), name)
 
 
 def break_on_purpose(
     engine: Engine,
     files: list[Query],
     template: Template,
-    table: list[expected.Row],
-    events: list[tables.Event],
-    attendance: list[tables.Attendance],
+    lake: tables.Lake,
 ) -> None:
     """What these checks are for, done wrong: each must be noticed."""
+    table = lake.participants
     inputs, named = table_inputs(template), template.of_type("AWS::Athena::NamedQuery")
 
     def notice(what: str, how: str, check) -> None:
@@ -621,11 +645,11 @@ def break_on_purpose(
         key = f"attendance/{LIVES}"
         file = read(engine, key)
         file = file.set_column(file.column_names.index(column), column, wrong(file[column]))
-        with_file(engine, key, file, lambda: notice(what, how, lambda: check_rows(engine, attendance, "attendance")))
+        with_file(engine, key, file, lambda: notice(what, how, lambda: check_rows(engine, lake.attendance, "attendance")))
 
     with_table("attended_wrongly", no_map, "attendance")
     how = "GroupColumnIO cannot be cast to class"
-    notice("a map typed wrongly", how, lambda: check_rows(engine, attendance, "attended_wrongly"))
+    notice("a map typed wrongly", how, lambda: check_rows(engine, lake.attendance, "attended_wrongly"))
     more = lambda column: pyarrow.compute.add(column, pyarrow.scalar(1, column.type))
     with_attendance("connected_ms", more, "a millisecond too much", "instead of")
     other_key = lambda column: pyarrow.array(
@@ -635,9 +659,9 @@ def break_on_purpose(
 
     key = f"participant_events/{LIVES}"
     file = read(engine, key)
-    check = lambda: check_rows(engine, events, "participant_events")
+    check = lambda: check_rows(engine, lake.participant_events, "participant_events")
     with_file(engine, key, file.slice(0, file.num_rows - 1), lambda: notice("a lost event", "rows: ", check))
-    check = lambda: check_order_in_file(engine, events)
+    check = lambda: check_order_in_file(engine, lake.participant_events)
     how = "events in file order: row 0: "
     swapped = file.take([1, 0, *range(2, file.num_rows)])
     with_file(engine, key, swapped, lambda: notice("events in another order", how, check))
@@ -657,7 +681,7 @@ def break_on_purpose(
     notice("a named query that is not the file", "in template.yaml", lambda: check_named(files, changed, engine.database))
     fewer = copy.deepcopy(next(file for file in files if file.name == "sessions_per_day"))
     fewer.sql = fewer.sql.replace("count(*)", "count(user_id)")
-    notice("a query that counts wrongly", "row 2: ", lambda: run(engine, table, fewer, fewer.examples))
+    notice("a query that counts wrongly", "row 2: ", lambda: run(engine, lake, fewer, fewer.examples))
 
 
 def table_inputs(template: Template) -> dict[str, dict]:
@@ -675,8 +699,7 @@ def main() -> None:
     with Engine(template) as engine:
         *answers, swept = fill(engine, "export", "collect", "sweep")
         today = datetime.datetime.fromisoformat(engine.today).replace(tzinfo=None)
-        table = expected.rows(known())
-        events, attendance = tables.collect(known(), table, today)
+        lake = tables.lake(known(), expected.rows(known()), today, written(engine))
         exports, collections = answers[: len(known())], answers[len(known()) :]
         ended = [session["endTime"] is not None for session in known()]
         final = [tables.is_final(session, today) for session in known()]
@@ -686,40 +709,41 @@ def main() -> None:
         equal("outcomes of collections", [answer["outcome"] for answer in collections], outcomes)
         equal("what the sweep found to do", [swept[name] for name in ("live", "missing", "enqueued", "failed")], [1, 0, 0, 0])
         equal("what the sweep found to collect", swept["attendance"]["missing"], 0)
-        print(f"exported {sum(ended)} sessions of {len(table)} participants by the real function", flush=True)
-        print(f"collected {sum(final)} sessions with {len(events)} events", flush=True)
+        print(f"exported {sum(ended)} sessions of {len(lake.participants)} participants by the real function", flush=True)
+        print(f"collected {sum(final)} sessions with {len(lake.participant_events)} events", flush=True)
         engine.wait()
         for name, it in table_inputs(template).items():
             check_table(engine, it, COLUMNS[name])
             print(f"{name}: {len(COLUMNS[name])} columns as the template has them", flush=True)
-        for name, rows in [("participants", table), ("participant_events", events), ("attendance", attendance)]:
-            print(f"{name}: {check_rows(engine, rows, name)} rows, every value as IVS knows it", flush=True)
-        print(f"sessions: {check_sessions(engine)} rows, every value as IVS knows it", flush=True)
-        check_order_in_file(engine, events)
+        check_lake(engine, lake)
+        check_order_in_file(engine, lake.participant_events)
         print("events lie in their order", flush=True)
         check_missing_session(engine)
         print("a session that is missing, or fails, is seen in the table of sessions", flush=True)
-        check_days(engine, table)
+        check_days(engine, lake.participants)
         print("days without files, out of range, and all days", flush=True)
-        check_new_column(engine, "participants", "dt=2026-11-04/Future000000_st-Future0000001.parquet", table)
-        check_new_column(engine, "participant_events", LIVES, events)
-        check_new_column(engine, "attendance", LIVES, attendance)
+        check_new_column(engine, "participants", "dt=2026-11-04/Future000000_st-Future0000001.parquet", lake.participants)
+        check_new_column(engine, "participant_events", LIVES, lake.participant_events)
+        check_new_column(engine, "attendance", LIVES, lake.attendance)
         check_new_column(engine, "sessions", "dt=2026-11-07/sessions.parquet", tables.sessions(known(), written(engine)))
         print("a file without the newest column of its table reads as null there", flush=True)
         check_duplicates(engine, files)
         print("duplicates are found", flush=True)
-        check_pruning(engine, files, table)
+        lake.sessions = tables.sessions(known(), written(engine))
+        check_pruning(engine, files, lake)
         print("no query reads a day that it was not asked for", flush=True)
         check_readme(engine)
         print("README's query has the answer that README shows", flush=True)
         check_malformed_days(engine, files)
         print("every query refuses a day that is no date of the form YYYY-MM-DD", flush=True)
-        check_erasure(engine, files, table, events, attendance)
+        check_erasure(engine, files, lake)
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
-        break_on_purpose(engine, files, template, table, events, attendance)
+        break_on_purpose(engine, files, template, lake)
         print(f"the pack, {len(files)} queries, each as a file and as a named query, against the same without SQL:")
-        check_pack(engine, files, table)
+        fill(engine, "sweep")
+        lake.sessions = tables.sessions(known(), written(engine))
+        check_pack(engine, files, lake)
 
 
 if __name__ == "__main__":

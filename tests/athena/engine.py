@@ -3,6 +3,7 @@
 Trino is fetched once, into the project's folder. Everything listens on the loopback address and ends with the process.
 """
 
+import base64
 import contextlib
 import datetime
 import fcntl
@@ -162,6 +163,11 @@ class Template:
             if name == "Fn::If":
                 # The bucket is one that the stack creates.
                 return self.filled(argument[1])
+            if name == "Fn::Join":
+                separator, parts = argument
+                return separator.join(map(self.filled, parts))
+            if name == "Fn::Base64":
+                return base64.b64encode(self.filled(argument).encode()).decode()
             if name == "Fn::Sub":
                 text, more = argument if isinstance(argument, list) else (argument, {})
                 known = self.values | {key: self.filled(item) for key, item in more.items()}

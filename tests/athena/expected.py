@@ -1,4 +1,7 @@
-"""What the queries must come to, from what IVS knows and without SQL: a function for each file in queries/."""
+"""What the queries must come to, from what IVS knows and without SQL: a function for each file in queries/.
+
+Each takes the rows of all tables and views (tables.Lake), the time, and the parameters.
+"""
 
 import collections
 import datetime
@@ -94,9 +97,9 @@ def by_join(table: list[Row]) -> list[Row]:
     )
 
 
-def who_was_in_session(table, now, first, last, session_id):
+def who_was_in_session(lake, now, first, last, session_id):
     found = []
-    here = [row for row in started(table, first, last) if row.session_id == session_id]
+    here = [row for row in started(lake.participants, first, last) if row.session_id == session_id]
     for _, people in grouped(here, "stage_arn").items():
         for row in by_join(people):
             attended = row.attendance
@@ -117,9 +120,9 @@ def who_was_in_session(table, now, first, last, session_id):
     return found
 
 
-def sessions(table, now, first, last):
+def sessions(lake, now, first, last):
     found = []
-    for (dt, stage_arn, session_id), people in grouped(started(table, first, last), "dt", "stage_arn", "session_id").items():
+    for (dt, stage_arn, session_id), people in grouped(started(lake.participants, first, last), "dt", "stage_arn", "session_id").items():
         start, end = people[0].session_start_time, people[0].session_end_time
         minutes = int((end - start).total_seconds() // 60)
         nameless = sum(not row.user_id for row in people)
@@ -132,26 +135,26 @@ def sessions(table, now, first, last):
     return sorted(found, key=lambda row: row[3], reverse=True)
 
 
-def sessions_per_day(table, now, first, last):
+def sessions_per_day(lake, now, first, last):
     return [
         [
             *[dt, len(grouped(people, "stage_arn", "session_id")), len(grouped(people, "stage_arn"))],
             *[len(people), len(users(people)), publishers(people)],
         ]
-        for (dt,), people in grouped(started(table, first, last), "dt").items()
+        for (dt,), people in grouped(started(lake.participants, first, last), "dt").items()
     ]
 
 
-def sessions_ended_lately(table, now):
-    lately = [row for row in table if row.session_end_time > now - DAY]
+def sessions_ended_lately(lake, now):
+    lately = [row for row in lake.participants if row.session_end_time > now - DAY]
     names = ["session_end_time", "session_start_time", "stage_arn", "session_id"]
     found = [[*name, len(people), publishers(people)] for name, people in grouped(lately, *names).items()]
     return sorted(found, key=lambda row: row[0], reverse=True)
 
 
-def arrivals_per_minute(table, now, first, last, session_id):
+def arrivals_per_minute(lake, now, first, last, session_id):
     found = []
-    here = [row for row in started(table, first, last) if row.session_id == session_id]
+    here = [row for row in started(lake.participants, first, last) if row.session_id == session_id]
     for (stage_arn,), people in grouped(here, "stage_arn").items():
         minutes = collections.Counter(
             row.first_join_time and row.first_join_time.replace(second=0, microsecond=0) for row in people
@@ -162,18 +165,18 @@ def arrivals_per_minute(table, now, first, last, session_id):
     return found
 
 
-def publishers_and_viewers(table, now, first, last):
+def publishers_and_viewers(lake, now, first, last):
     found = []
-    for name, people in grouped(started(table, first, last), "dt", "stage_arn", "session_id").items():
+    for name, people in grouped(started(lake.participants, first, last), "dt", "stage_arn", "session_id").items():
         named = sorted(users([row for row in people if row.published]))
         # Over nobody, the aggregate is null.
         found.append([*name, publishers(people), len(people) - publishers(people), ", ".join(named) if named else None])
     return sorted(found, key=lambda row: row[0], reverse=True)
 
 
-def returning_users(table, now, first, last):
+def returning_users(lake, now, first, last):
     found = []
-    for (user_id,), people in grouped([row for row in started(table, first, last) if row.user_id], "user_id").items():
+    for (user_id,), people in grouped([row for row in started(lake.participants, first, last) if row.user_id], "user_id").items():
         attended = len(grouped(people, "stage_arn", "session_id"))
         joins = [row.first_join_time for row in people if row.first_join_time]
         if attended > 1:
@@ -181,8 +184,8 @@ def returning_users(table, now, first, last):
     return sorted(found, key=lambda row: row[1], reverse=True)
 
 
-def reconnects(table, now, first, last):
-    named = [row for row in started(table, first, last) if row.user_id]
+def reconnects(lake, now, first, last):
+    named = [row for row in started(lake.participants, first, last) if row.user_id]
     found = []
     for (dt, stage_arn, session_id, user_id), people in grouped(named, "dt", "stage_arn", "session_id", "user_id").items():
         if len(people) > 1:
@@ -192,51 +195,51 @@ def reconnects(table, now, first, last):
     return sorted(found, key=lambda row: (*row[:3], -row[4], row[3]))
 
 
-def recordings(table, now, first, last):
+def recordings(lake, now, first, last):
     results = {"FAILED": "failed", "STOPPED": "recorded", **dict.fromkeys(RECORDING, "unfinished")}
     found = [
         [
             results.get(row.recording_state, "unknown"),
             *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id, row.recording_state],
         ]
-        for row in started(table, first, last)
+        for row in started(lake.participants, first, last)
         if row.recording_state not in (None, "DISABLED")
     ]
     return sorted(found, key=lambda row: (row[0] != "failed", *row[1:5]))
 
 
-def replicas(table, now, before, until, first, last):
+def replicas(lake, now, before, until, first, last):
     week_before = (datetime.date.fromisoformat(before) - 7 * DAY).isoformat()
     week_after = min(until, "9999-12-24")
     week_after = (datetime.date.fromisoformat(week_after) + 7 * DAY).isoformat()
-    sources = grouped(started(table, week_before, week_after), "stage_arn", "session_id")
+    sources = grouped(started(lake.participants, week_before, week_after), "stage_arn", "session_id")
     found = [
         [
             *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id, row.replication_state],
             *[row.source_stage_arn, row.source_session_id],
             len(sources.get((row.source_stage_arn, row.source_session_id), [])) or None,
         ]
-        for row in started(table, first, last)
+        for row in started(lake.participants, first, last)
         if row.replication_type == "REPLICA"
     ]
     return sorted(found, key=lambda row: row[:4])
 
 
-def unfinished_participants(table, now, first, last):
+def unfinished_participants(lake, now, first, last):
     found = [
         [
             *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id],
             *[row.state and row.state == "CONNECTED", row.recording_state and row.recording_state in RECORDING],
             row.session_end_time,
         ]
-        for row in started(table, first, last)
+        for row in started(lake.participants, first, last)
         if row.state == "CONNECTED" or row.recording_state in RECORDING
     ]
     return sorted(found, key=lambda row: row[:4])
 
 
-def freshness(table, now):
-    lately = started(table, (now.date() - 30 * DAY).isoformat(), "9999-12-31")
+def freshness(lake, now):
+    lately = started(lake.participants, (now.date() - 30 * DAY).isoformat(), "9999-12-31")
     newest = max(row.session_end_time for row in lately)
     return [
         [
@@ -246,8 +249,8 @@ def freshness(table, now):
     ]
 
 
-def days_compared(table, now):
-    days = grouped(table, "dt")
+def days_compared(lake, now):
+    days = grouped(lake.participants, "dt")
     found = []
     for back in range(28):
         day = now.date() - back * DAY
@@ -260,18 +263,18 @@ def days_compared(table, now):
     return found
 
 
-def duplicates(table, now):
+def duplicates(lake, now):
     return []
 
 
-def attendance_of_user(table, now, first, last, user_id):
-    attended = [row for row in started(table, first, last) if row.user_id == user_id]
+def attendance_of_user(lake, now, first, last, user_id):
+    attended = [row for row in started(lake.participants, first, last) if row.user_id == user_id]
     names = ["session_start_time", "stage_arn", "session_id"]
     return [list(row) for _, people in grouped(attended, *names).items() for row in by_join(people)]
 
 
-def files_of_user(table, now, first, last, user_id):
-    attended = [row for row in started(table, first, last) if row.user_id == user_id]
+def files_of_user(lake, now, first, last, user_id):
+    attended = [row for row in started(lake.participants, first, last) if row.user_id == user_id]
     found = [
         [f"s3://attendance-lake/participants/dt={dt}/{stage_arn.split('/')[1]}_{session_id}.parquet", len(people)]
         for (dt, stage_arn, session_id), people in grouped(attended, "dt", "stage_arn", "session_id").items()

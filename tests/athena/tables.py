@@ -5,6 +5,7 @@ instants at which something happened.
 """
 
 import collections
+import dataclasses
 import datetime
 
 from expected import Row, instant
@@ -52,6 +53,31 @@ Session = collections.namedtuple(
         *["participants_written_time", "attendance_written_time", "failed_time", "dt"],
     ],
 )
+
+# The views.
+STAY_OF = [*SESSION, "participant_id", "user_id"]
+Stay = collections.namedtuple("Stay", ["dt", *STAY_OF, "joined_at", "left_at", "inferred", "while_publishing"])
+Publication = collections.namedtuple("Publication", ["dt", *STAY_OF, "started_at", "stopped_at", "inferred"])
+Subscription = collections.namedtuple(
+    "Subscription",
+    ["dt", *SESSION, "viewer", "viewer_user_id", "publisher", "started_at", "stopped_at", "inferred"],
+)
+# A stretch of time; whether an event is missing that should tell of its beginning or end.
+Span = collections.namedtuple("Span", ["begin", "end", "inferred"])
+
+
+@dataclasses.dataclass
+class Lake:
+    """The rows of all tables and views."""
+
+    participants: list[Row]
+    participant_events: list[Event]
+    attendance: list[Attendance]
+    stays: list[Stay]
+    publications: list[Publication]
+    subscriptions: list[Subscription]
+    sessions: list[Session]
+
 
 # The order of the events of one instant. Other names follow by their text, and none is last.
 NAMES = [
@@ -126,7 +152,7 @@ class Life:
                 self.at[event.event_time][what] += 1
         self.last = max(self.at, default=None)
         self.find_stays(first_join)
-        borders = {border for stay in self.stays for border in stay}
+        borders = {border for stay in self.stays for border in stay[:2]}
         self.instants = sorted({*self.at, *borders, max(filter(None, [session_end, self.last]))})
 
     def find_stays(self, first_join: datetime.datetime | None) -> None:
@@ -139,43 +165,50 @@ class Life:
             connections += self.at[now]["JOINED"]
             left = self.at[now]["LEFT"]
             if connections and left >= connections:
-                self.stays.append((begin, now))
+                self.stays.append(Span(begin, now, False))
             if left > connections:
                 strays.append(now)
             connections = max(0, connections - left)
         if connections:
-            self.stays.append((begin, max(self.session_end, changes[-1])))
+            self.stays.append(Span(begin, max(self.session_end, changes[-1]), True))
         self.connects = bool(changes)
         self.join_inferred = bool(strays)
         self.leave_inferred = connections > 0
         # The first LEFT without a JOINED tells of a stay since the first join, unless another lies before.
         leave = next((stray for stray in strays if first_join and first_join < stray), None)
-        if leave and not any(begin < end and begin < leave for begin, end in self.stays):
-            self.stays.append((first_join, leave))
+        if leave and not any(stay.begin < stay.end and stay.begin < leave for stay in self.stays):
+            self.stays.append(Span(first_join, leave, True))
 
-    def stay_at(self, now: datetime.datetime) -> tuple | None:
+    def stay_at(self, now: datetime.datetime) -> Span | None:
         """The stay that an instant belongs to: one that has a length, if there is any."""
-        around = [stay for stay in self.stays if stay[0] <= now <= stay[1]]
-        return max(around, key=lambda stay: stay[1] - stay[0], default=None)
+        around = [stay for stay in self.stays if stay.begin <= now <= stay.end]
+        return max(around, key=lambda stay: stay.end - stay.begin, default=None)
 
-    def while_on(self, start, stop, lasts: bool = False) -> set[tuple]:
-        """The gaps between instants in which something goes on. If it begins outside every stay and never stops, it `lasts`
-        until the end, or has no length."""
+    def while_on(self, start, stop, lasts: bool = False) -> list[Span]:
+        """When something goes on, without the gaps. If it begins outside every stay and never stops, it `lasts` until the
+        end, or has no length."""
         last_stop = max((now for now in self.at if self.at[now][stop]), default=None)
-        count, outside, found = 0, False, set()
-        for now, then in zip(self.instants, self.instants[1:]):
+        count, outside, found = 0, False, []
+        for now, then in zip(self.instants, [*self.instants[1:], None]):
             what = self.at.get(now, collections.Counter())
+            goes_on = found and found[-1].end == now
+            if what[start] and not goes_on:
+                found.append(Span(now, now, True))
             stay = self.stay_at(now)
+            open_before = count + what[start] > 0 if stay else False
             if stay:
                 count = max(0, count + what[start] - what[stop])
             elif what[start]:
                 outside = lasts or (last_stop is not None and now <= last_stop)
+            # A stop ends what was open there, and what began outside every stay.
+            if what[stop] and (outside or (open_before and not count)):
+                found[-1] = found[-1]._replace(inferred=False)
             if what[stop]:
                 outside = False
-            if stay and now == stay[1]:
+            if stay and now == stay.end:
                 count = 0
-            if count or outside:
-                found.add((now, then))
+            if (count or outside) and then:
+                found[-1] = Span(found[-1].begin, then, True)
         return found
 
     def count(self, *names: str) -> int:
@@ -186,31 +219,57 @@ class Life:
         return max(times, default=None)
 
 
-def length(gaps) -> int:
-    """In milliseconds."""
-    return sum((end - begin) // MILLISECOND for begin, end in gaps)
+def length(spans: list[Span]) -> int:
+    """In milliseconds, of spans that have no instant in common but their ends."""
+    return sum((span.end - span.begin) // MILLISECOND for span in spans)
 
 
-def attendance_of(row: Row, participant: dict, events: list[Event]) -> Attendance:
-    life = Life(events, row.session_end_time, row.first_join_time)
+def union(spans: list[Span]) -> list[tuple]:
+    """Disjoint stretches that cover the same instants, each from its first to its last."""
+    found = []
+    for span in sorted(spans):
+        if found and span.begin <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], span.end))
+        else:
+            found.append((span.begin, span.end))
+    return found
+
+
+def views_of(row: Row, life: Life) -> tuple[list[Stay], list[Publication], list[Subscription]]:
+    """A participant's rows of the views."""
+    session = [row.dt, *[getattr(row, name) for name in SESSION]]
     publishing = life.while_on("PUBLISH_STARTED", "PUBLISH_STOPPED", row.replication_type == "REPLICA")
-    publishers = {event.remote_participant_id for event in events if event.name == "SUBSCRIBE_STARTED"}
-    watching = set()
-    for publisher in publishers:
-        watching |= life.while_on(("SUBSCRIBE_STARTED", publisher), ("SUBSCRIBE_STOPPED", publisher))
-    connected, leave_inferred = life.stays, life.leave_inferred
+    # Without JOINED and LEFT it is there while it is published.
+    stays = life.stays if life.connects else publishing
+    publishers = {event.remote_participant_id for event in life.events if event.name == "SUBSCRIBE_STARTED"}
+    return (
+        [Stay(*session, row.participant_id, row.user_id, *stay, not life.connects) for stay in stays],
+        [Publication(*session, row.participant_id, row.user_id, *span) for span in publishing],
+        [
+            Subscription(*session, row.participant_id, row.user_id, publisher, *span)
+            for publisher in publishers
+            for span in life.while_on(("SUBSCRIBE_STARTED", publisher), ("SUBSCRIBE_STOPPED", publisher))
+        ],
+    )
+
+
+def attendance_of(row: Row, participant: dict, life: Life, stays, publications, subscriptions) -> Attendance:
+    publishers = {event.remote_participant_id for event in life.events if event.name == "SUBSCRIBE_STARTED"}
+    leave_inferred = life.leave_inferred
     if not life.connects:
-        # It is there while it is published.
-        connected = publishing
         started, stopped = life.latest("PUBLISH_STARTED"), life.latest("PUBLISH_STOPPED")
         leave_inferred = started is not None and (stopped is None or started > stopped)
+    spans = lambda rows, begin, end: [Span(getattr(it, begin), getattr(it, end), it.inferred) for it in rows]
+    watching = union(spans(subscriptions, "started_at", "stopped_at"))
     details = participant["details"] or {}
     return Attendance(
         *[getattr(row, name) for name in [*SESSION, "participant_id", "user_id", "first_join_time", "published"]],
         *[life.latest("LEFT"), life.last],
-        *[length(connected), length(watching), length(publishing)],
+        length(spans(stays, "joined_at", "left_at")),
+        length([Span(*stretch, None) for stretch in watching]),
+        length(spans(publications, "started_at", "stopped_at")),
         *[life.count("JOINED"), life.count("PUBLISH_STARTED"), len(publishers - {None})],
-        *[sum((event.name or "").endswith("_ERROR") for event in events), len(events)],
+        *[sum((event.name or "").endswith("_ERROR") for event in life.events), len(life.events)],
         *[life.join_inferred, leave_inferred],
         None if participant["details"] is None else details.get("attributes", {}),
         *[details.get(member) for member in DETAILS.values()],
@@ -223,20 +282,25 @@ def is_final(session: dict, now: datetime.datetime) -> bool:
     return session["endTime"] is not None and instant(session["endTime"]) + CONFIRM_AFTER <= now
 
 
-def collect(known: list[dict], rows: list[Row], now: datetime.datetime) -> tuple[list[Event], list[Attendance]]:
-    """The events and the attendance of the sessions that can be collected. The rows of `participants` get theirs, too."""
+def lake(known: list[dict], rows: list[Row], now: datetime.datetime, written: dict[str, datetime.datetime]) -> Lake:
+    """All that the lake holds once the sessions that can be collected are. The rows of participants get theirs of attendance,
+    too. `written` tells when each object was."""
     by_name = {(row.stage_arn, row.session_id, row.participant_id): row for row in rows}
-    all_events, attendance = [], []
+    found = Lake(rows, [], [], [], [], [], sessions(known, written))
     for session in known:
         if not is_final(session, now):
             continue
         for participant in session["participants"]:
             row = by_name[session["stageArn"], session["sessionId"], participant["participantId"]]
-            events = events_of(row, participant)
-            row.attendance = attendance_of(row, participant, events)
-            all_events += events
-            attendance.append(row.attendance)
-    return all_events, attendance
+            life = Life(events_of(row, participant), row.session_end_time, row.first_join_time)
+            stays, publications, subscriptions = views_of(row, life)
+            row.attendance = attendance_of(row, participant, life, stays, publications, subscriptions)
+            found.participant_events += life.events
+            found.attendance.append(row.attendance)
+            found.stays += stays
+            found.publications += publications
+            found.subscriptions += subscriptions
+    return found
 
 
 def stem(session: dict) -> str:
