@@ -13,7 +13,7 @@ use crate::ivs::Ivs;
 use crate::ivs::quota::Quota;
 use crate::ivs::world::{Labels, Participant, Session, timestamp};
 use crate::lambda::function::Function;
-use crate::scene::{audience, audience_until, give_lives, lives, now, request};
+use crate::scene::{audience, audience_until, give_lives, lives, now, random_life, request};
 use crate::sqs::Sqs;
 use crate::sqs::queues::QueueSettings;
 use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
@@ -332,6 +332,22 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
         ("Lives0000000", "st-Lives00000001", difficult),
     ] {
         sample.push((stage_arn(stage), session_id.to_owned(), session));
+    }
+    // Sessions of drawn events, on a day far from the others.
+    let start = at("2026-09-15T12:00:00.250Z");
+    let mut random = fastrand::Rng::with_seed(14);
+    for number in 0..200 {
+        let seconds = random.i64(5..30);
+        let people = (0..4)
+            .map(|person| random_life(&format!("random-{person}"), start, seconds, &mut random))
+            .collect();
+        let session = Session {
+            start_time: Some(start),
+            end_time: Some(start + TimeDelta::seconds(seconds)),
+            participants: people,
+        };
+        let session_id = format!("st-Random{number:07}");
+        sample.push((stage_arn("Random000000"), session_id, session));
     }
     sample
 }

@@ -15,7 +15,7 @@ use crate::ivs::world::{Session, World, timestamp};
 use crate::s3::S3;
 
 pub use self::audience::{audience, audience_until, give_lives};
-pub use self::lives::lives;
+pub use self::lives::{lives, random_life};
 
 /// A stage, and a session of it: those of `events/participant-unpublished.json`.
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";

@@ -53,6 +53,58 @@ pub fn lives(start: DateTime<Utc>, end: DateTime<Utc>) -> Vec<Participant> {
     people
 }
 
+/// A participant whose events are drawn, in seconds around those of the session, so that many are of one second. `id` is its
+/// user id, too. A quarter of all neither join nor leave, and a quarter are replicas.
+pub fn random_life(
+    id: &str,
+    start: DateTime<Utc>,
+    seconds: i64,
+    random: &mut fastrand::Rng,
+) -> Participant {
+    let connects = random.u8(..4) > 0;
+    let replica = random.u8(..4) == 0;
+    let mut second = || start + TimeDelta::seconds(random.i64(-3..seconds + 6));
+    let first_join = second();
+    let times: Vec<_> = (0..14).map(|_| second()).collect();
+    let many = random.usize(..=times.len());
+    let events = times.into_iter().take(many).map(|time| {
+        let first = if connects { 0 } else { 4 };
+        let names = [
+            "JOINED",
+            "JOINED",
+            "LEFT",
+            "LEFT",
+            "PUBLISH_STARTED",
+            "PUBLISH_STOPPED",
+            "SUBSCRIBE_STARTED",
+            "SUBSCRIBE_STARTED",
+            "SUBSCRIBE_STOPPED",
+            "SUBSCRIBE_STOPPED",
+            "SUBSCRIBE_ERROR",
+        ];
+        let name = names[random.usize(first..names.len())];
+        let publishers = [Some("publisher-1"), Some("publisher-2"), None];
+        let publisher = publishers[random.usize(..publishers.len())];
+        Event {
+            event_time: (random.u8(..20) > 0).then(|| timestamp(time)),
+            remote_participant_id: publisher
+                .filter(|_| name.starts_with("SUBSCRIBE"))
+                .map(str::to_owned),
+            // Two events of one second and name are two rows only if they differ.
+            error_code: random.bool().then(|| "OTHER".to_owned()),
+            ..Event::new(name, id, time)
+        }
+    });
+    let events = events.collect();
+    let person = person(id, first_join);
+    Participant {
+        first_join_time: person.first_join_time.filter(|_| random.u8(..4) > 0),
+        replication_type: text(if replica { "REPLICA" } else { "NONE" }),
+        events,
+        ..person
+    }
+}
+
 fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
