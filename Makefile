@@ -155,6 +155,15 @@ report-browser: $(TOOLS) ## That page in a real browser, with strangers' strings
 	@$(VENV)/bin/python -B tests/check_report.py .local/report
 	@$(VENV)/bin/python -B tests/browse_report.py .local/report
 
+picture: $(TOOLS) ## README's picture of that page, anew, of a made-up seminar; needs chromium
+	@cargo build --workspace --locked
+	@target/debug/ivs-attendance-local sample target/debug/ivs-attendance .local/picture folder 2026-11-29T00:00:00Z \
+	  export collect sweep >/dev/null
+	@LAKE=.local/picture/s3/attendance-lake SESSION=st-Seminar000001 OUT=.local/picture/report.html \
+	  $(VENV)/bin/python -B tools/report.py
+	@chromium --headless=new --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir=.local/picture/profile \
+	  --window-size=1000,1180 --screenshot=docs/report.png "file://$(CURDIR)/.local/picture/report.html"
+
 # Looked at each time, since a venv can go stale without any file of ours being newer.
 $(TOOLS): always
 	@tools/venv.sh $(VENV) requirements.txt
@@ -166,4 +175,4 @@ $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export collect redrive rewrite recollect erase report report-browser soak always
+  sweep backfill export collect redrive rewrite recollect erase report report-browser picture soak always

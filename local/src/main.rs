@@ -41,7 +41,7 @@ async fn command(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
         }
         _ => Err(
             "usage: ivs-attendance-local run BOOTSTRAP FOLDER | serve FOLDER | \
-             soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N] | sample BOOTSTRAP FOLDER S3_URL TODAY STEP…"
+             soak BOOTSTRAP FOLDER [seed=N] [sessions=N] [minutes=N] | sample BOOTSTRAP FOLDER (S3_URL | folder) TODAY STEP…"
                 .into(),
         ),
     }

@@ -1,5 +1,5 @@
 //! The sample sessions of `make athena` and `make query`. They contain everything that makes queries difficult. The real
-//! function exports and collects them into an S3 server that the caller provides.
+//! function exports and collects them into an S3 server that the caller provides, or into a folder.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,7 +13,10 @@ use crate::ivs::Ivs;
 use crate::ivs::quota::Quota;
 use crate::ivs::world::{Labels, Participant, Session, timestamp};
 use crate::lambda::function::Function;
-use crate::scene::{audience, audience_until, give_lives, lives, now, random_life, request};
+use crate::s3::S3;
+use crate::scene::{
+    audience, audience_until, give_lives, lives, now, random_life, request, seminar,
+};
 use crate::sqs::Sqs;
 use crate::sqs::queues::QueueSettings;
 use crate::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY, TIMEOUT};
@@ -24,7 +27,8 @@ const STEPS: &str = "export (each session by a request), rewrite (each session a
 /// A session of the sample with the ARN of its stage and its id.
 type Sample = (String, String, Session);
 
-/// Starts IVS with the sample as of `today`, and the function with the S3 at `s3_url`. Runs `steps`, and prints the answers
+/// Starts IVS with the sample as of `today`, and the function with the S3 at `s3_url`; if that is `folder`, with a lake in the
+/// folder `s3` of `folder`. Runs `steps`, and prints the answers
 /// as JSON lines. Writes what IVS knows to `known.json` in `folder`, in the form of its API.
 ///
 /// # Errors
@@ -38,6 +42,11 @@ pub async fn fill(
 ) -> Result<(), Box<dyn Error>> {
     let ivs = Ivs::start(REGION).await?;
     let sqs = Sqs::start().await?;
+    let s3 = match s3_url {
+        "folder" => Some(S3::start(&folder.join("s3"), BUCKET).await?),
+        _ => None,
+    };
+    let s3_url = s3.as_ref().map_or(s3_url, S3::url);
     let work = sqs.create("work", QueueSettings::default());
     let fifo = QueueSettings {
         fifo: true,
@@ -123,6 +132,10 @@ fn labels() -> BTreeMap<String, Labels> {
         (
             stage_arn("Lives0000000"),
             Labels::new("everything", &[("team", "video")]),
+        ),
+        (
+            stage_arn("Seminar00000"),
+            Labels::new("seminar", &[("course", "video-101"), ("team", "school")]),
         ),
         (
             stage_arn("Live00000000"),
@@ -312,8 +325,8 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
             audience(people, start),
         );
     }
-    // One that is live, and one whose events are as difficult as IVS allows. It does not begin in a whole second, as events
-    // do.
+    // One that is live, one whose events are as difficult as IVS allows, which does not begin in a whole second as events do,
+    // and one as people know them.
     let start = at("2026-11-12T10:00:00Z");
     let live = Session {
         start_time: Some(start),
@@ -327,13 +340,20 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
         end_time: Some(end),
         participants: lives(start, end),
     };
+    let start = at("2026-11-16T09:00:00Z");
+    let seminar = Session {
+        start_time: Some(start),
+        end_time: Some(start + TimeDelta::seconds(2850)),
+        participants: seminar(start),
+    };
     for (stage, session_id, session) in [
         ("Live00000000", "st-Live000000001", live),
         ("Lives0000000", "st-Lives00000001", difficult),
+        ("Seminar00000", "st-Seminar000001", seminar),
     ] {
         sample.push((stage_arn(stage), session_id.to_owned(), session));
     }
-    // Sessions of drawn events, on a day far from the others.
+    // Sessions of drawn events, on a day far from the others. Each id is that of a session on either of two stages.
     let start = at("2026-09-15T12:00:00.250Z");
     let mut random = fastrand::Rng::with_seed(14);
     for number in 0..200 {
@@ -346,8 +366,9 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
             end_time: Some(start + TimeDelta::seconds(seconds)),
             participants: people,
         };
-        let session_id = format!("st-Random{number:07}");
-        sample.push((stage_arn("Random000000"), session_id, session));
+        let stage = stage_arn(&format!("Random00000{}", number % 2));
+        let session_id = format!("st-Random{:07}", number / 2);
+        sample.push((stage, session_id, session));
     }
     sample
 }

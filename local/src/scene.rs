@@ -2,6 +2,7 @@
 
 mod audience;
 mod lives;
+mod seminar;
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -16,6 +17,7 @@ use crate::s3::S3;
 
 pub use self::audience::{audience, audience_until, give_lives};
 pub use self::lives::{lives, random_life};
+pub use self::seminar::seminar;
 
 /// A stage, and a session of it: those of `events/participant-unpublished.json`.
 pub const STAGE_ARN: &str = "arn:aws:ivs:us-west-2:123456789012:stage/AbCdef1G2hij";

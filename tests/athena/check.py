@@ -5,12 +5,15 @@ of every table, and every answer of every query, is held against what IVS knows.
 and each time a check must fail.
 """
 
+import base64
+import collections
 import copy
 import datetime
 import http.client
 import http.server
 import io
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -24,12 +27,15 @@ import pyarrow.parquet
 import trino
 
 import expected
+import mistakes
 import tables
 from engine import BUCKET, KEYS, REGION, ROOT, SAMPLE, Engine, Missing, Result, Template, fill, known
 
 QUERIES = ROOT / "queries"
 LECTURE = "participants/dt=2026-11-02/Lectures0000_st-Lecture000001.parquet"
 LIVES = "dt=2026-11-13/Lives0000000_st-Lives00000001.parquet"
+# Those of st-Lives00000001, and of the sessions of drawn events.
+HARD_DAYS = ("2026-09-15", "2026-11-13")
 # Each table's columns.
 COLUMNS = {
     "participants": expected.COLUMNS,
@@ -114,11 +120,14 @@ def check_table(engine: Engine, table: dict, columns: list[str]) -> None:
     equal(f"columns of {name} that are checked", [name for name, *_ in wanted], columns)
 
 
+def days_of(table: list[tuple]) -> str:
+    """A condition for the days that have rows, because each day costs requests, file or no file."""
+    return f"dt IN ({', '.join(literal(day) for day in sorted({row.dt for row in table}))})"
+
+
 def check_rows(engine: Engine, table: list[tuple], name: str = "participants") -> int:
     """Every value of every row is what IVS knows."""
-    # Days, because each costs a request, file or no file.
-    first, last = min(row.dt for row in table), max(row.dt for row in table)
-    found = engine.query(f"SELECT {', '.join(table[0]._fields)} FROM {name} WHERE dt BETWEEN '{first}' AND '{last}'")
+    found = engine.query(f"SELECT {', '.join(table[0]._fields)} FROM {name} WHERE {days_of(table)}")
     equal("rows", sorted(found.rows, key=tables.order), sorted(map(list, table), key=tables.order))
     return len(found.rows)
 
@@ -684,6 +693,61 @@ def break_on_purpose(
     notice("a query that counts wrongly", "row 2: ", lambda: run(engine, lake, fewer, fewer.examples))
 
 
+def mistaken(sql: str, what: str, right: str, wrong: str) -> str:
+    """SQL with a mistake, without comments and in one line."""
+    lines = [line for line in sql.splitlines() if not line.startswith("--")]
+    sql, right = (" ".join(text.split()) for text in ("\n".join(lines), right))
+    equal(f"pieces of SQL where {what!r} belongs", sql.count(right), 1)
+    return sql.replace(right, wrong)
+
+
+def check_mistakes(engine: Engine, files: list[Query], template: Template, lake: tables.Lake) -> None:
+    """Views and queries with a mistake in one place: the checks of their rows must notice each."""
+    inputs = table_inputs(template)
+    for name, what, right, wrong in [*mistakes.VIEW_MISTAKES, *mistakes.SESSION_MISTAKES, *mistakes.REPORT_MISTAKES]:
+        if name.startswith("views/"):
+            view = name.removeprefix("views/")
+            marked = re.fullmatch(r"/\* Presto View: (\S+) \*/", inputs[view]["ViewOriginalText"])
+            definition = json.loads(base64.b64decode(marked[1]))
+            definition["originalSql"] = mistaken(definition["originalSql"], what, right, wrong)
+            text = base64.b64encode(json.dumps(definition).encode()).decode()
+            changed = {**inputs[view], "ViewOriginalText": f"/* Presto View: {text} */"}
+            engine.glue.update_table(DatabaseName=engine.database, TableInput=changed)
+            rows = [row for row in getattr(lake, view) if row.dt in HARD_DAYS]
+            noticed = fails(f"{name}: {what}", "rows: ", lambda: check_rows(engine, rows, view))
+            engine.glue.update_table(DatabaseName=engine.database, TableInput=inputs[view])
+        else:
+            query = copy.deepcopy(next(file for file in files if file.name == name))
+            query.sql = mistaken(query.sql, what, right, wrong)
+
+            def check() -> None:
+                for values in [query.examples, *more_values(name, lake)]:
+                    run(engine, lake, query, values)
+
+            noticed = fails(f"{name}: {what}", f"{name} [", check)
+        print(f"  {name}, {what}: {noticed[:100]}", flush=True)
+
+
+def check_presence(engine: Engine, lake: tables.Lake) -> None:
+    """The views come to the times of attendance, which the function computed, for every participant."""
+    names = "dt, stage_arn, session_id, participant_id"
+    rows = lambda sql: engine.query(f"{sql} WHERE {days_of(lake.attendance)}").rows
+    for view, column, begin, end in [
+        ("stays", "connected_ms", "joined_at", "left_at"),
+        ("publications", "publish_ms", "started_at", "stopped_at"),
+        ("subscriptions", "watch_ms", "started_at", "stopped_at"),
+    ]:
+        who = names.replace("participant_id", "viewer") if view == "subscriptions" else names
+        spans = collections.defaultdict(list)
+        for *name, began, ended in rows(f"SELECT {who}, {begin}, {end} FROM {view}"):
+            spans[tuple(name)].append(tables.Span(began, ended, False))
+        total = lambda some: sum((end - begin) // tables.MILLISECOND for begin, end in tables.union(some))
+        attended = rows(f"SELECT {names}, {column} FROM attendance")
+        found = [[*name, total(spans[tuple(name)])] for *name, _ in attended]
+        equal(f"{column} by the view {view}", found, attended)
+        print(f"{view}: {column} of {len(attended)} participants as in attendance", flush=True)
+
+
 def table_inputs(template: Template) -> dict[str, dict]:
     """The tables of the template, by their names."""
     inputs = [table["TableInput"] for table in template.of_type("AWS::Glue::Table").values()]
@@ -716,6 +780,7 @@ def main() -> None:
             check_table(engine, it, COLUMNS[name])
             print(f"{name}: {len(COLUMNS[name])} columns as the template has them", flush=True)
         check_lake(engine, lake)
+        check_presence(engine, lake)
         check_order_in_file(engine, lake.participant_events)
         print("events lie in their order", flush=True)
         check_missing_session(engine)
@@ -741,6 +806,7 @@ def main() -> None:
         print("broken on purpose, and noticed:")
         break_on_purpose(engine, files, template, lake)
         print(f"the pack, {len(files)} queries, each as a file and as a named query, against the same without SQL:")
+        check_mistakes(engine, files, template, lake)
         fill(engine, "sweep")
         lake.sessions = tables.sessions(known(), written(engine))
         check_pack(engine, files, lake)

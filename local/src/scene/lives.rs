@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::ivs::world::{Details, Event, Participant, Token, timestamp};
@@ -64,7 +64,14 @@ pub fn random_life(
     let connects = random.u8(..4) > 0;
     let replica = random.u8(..4) == 0;
     let mut second = || start + TimeDelta::seconds(random.i64(-3..seconds + 6));
+    // IVS sends it to the millisecond, unlike the times of events.
     let first_join = second();
+    let first_join = if random.bool() {
+        first_join
+    } else {
+        first_join.trunc_subsecs(0)
+    };
+    let mut second = || start + TimeDelta::seconds(random.i64(-3..seconds + 6));
     let times: Vec<_> = (0..14).map(|_| second()).collect();
     let many = random.usize(..=times.len());
     let events = times.into_iter().take(many).map(|time| {
@@ -86,7 +93,6 @@ pub fn random_life(
         let publishers = [Some("publisher-1"), Some("publisher-2"), None];
         let publisher = publishers[random.usize(..publishers.len())];
         Event {
-            event_time: (random.u8(..20) > 0).then(|| timestamp(time)),
             remote_participant_id: publisher
                 .filter(|_| name.starts_with("SUBSCRIBE"))
                 .map(str::to_owned),
@@ -95,7 +101,10 @@ pub fn random_life(
             ..Event::new(name, id, time)
         }
     });
-    let events = events.collect();
+    let mut events: Vec<_> = events.collect();
+    if let Some(event) = events.first_mut().filter(|_| random.u8(..4) == 0) {
+        event.event_time = None;
+    }
     let person = person(id, first_join);
     Participant {
         first_join_time: person.first_join_time.filter(|_| random.u8(..4) > 0),
