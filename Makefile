@@ -74,6 +74,10 @@ bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table i
 	@cargo bench --quiet --locked --package ivs-attendance-measure --bench parquet -- $(CURDIR)/.local/parquet | grep '^{' > .local/parquet/lines
 	@$(VENV)/bin/python bench/parquet.py .local/parquet/lines
 
+bench-queries: $(TOOLS) ## How long each saved query takes on Trino, over 30 days of 100 sessions a day
+	@cargo build --workspace --locked
+	@$(VENV)/bin/python -B bench/queries.py
+
 costs: ## What exports and sweeps take, measured on the local stack: the rows of docs/costs.md, in some 20 minutes
 	@cargo build --workspace --locked
 	@$(MEASURE) costs target/debug/ivs-attendance .local/costs
@@ -174,5 +178,5 @@ $(CHECKOV)/installed: always
 $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
-.PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
+.PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-queries bench-quota costs bill test check athena query build deploy \
   sweep backfill export collect redrive rewrite recollect erase report report-browser picture soak always
