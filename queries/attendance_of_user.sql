@@ -1,4 +1,4 @@
--- What did this user attend, from when to when: all rows of people that the lake has of them, as for a request under data protection law
+-- What did this user attend, from when to when: all that the lake holds of them but events, for a data protection request
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'

@@ -1,4 +1,4 @@
--- What happened to this user: all events that the lake has of them, as for a request under data protection law
+-- What happened to this user: all events that the lake holds of them, for a data protection request
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'

@@ -1,4 +1,4 @@
--- How many participant-hours did each stage have on each day, and what do they cost by estimate
+-- How many participant-hours had each stage on each day, and what do they cost by estimate
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'
