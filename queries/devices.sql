@@ -7,8 +7,8 @@
 -- Columns: a row for each value of each property, the most frequent first. property: browser, operating system, SDK version,
 -- provider or protocol. participants: who had it. asked: of how many of them IVS was asked for events. with_errors: how many of
 -- these had an error, a lower bound as in the query errors; null if none was asked for.
--- value is empty text where IVS sent that. It is null where IVS sent none or no longer knew the participant, and where it was not
--- asked: with CollectDetails=false, and of viewers with Collect=publishers.
+-- value is empty text where IVS sent that. It is null where IVS sent none or no longer knew the participant, and where it was
+-- not asked: with CollectDetails=false, and of viewers with Collect=publishers.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- Sessions that are not collected yet are not counted. Who came with several participant ids counts for each.
 WITH days AS (

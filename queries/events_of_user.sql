@@ -5,8 +5,8 @@
 --   2. the last day, e.g. '2026-11-30'
 --   3. the user id, exactly as in the tokens, e.g. 'ana'
 -- A day of another form, or that is no date, is refused.
--- Columns: those of participant_events. A row for each event of a participant with this user id, and for each exchange of a token
--- from or to it. Of each participant in the order of time; the order within a second is not known.
+-- Columns: those of participant_events. A row for each event of a participant with this user id, and for each exchange of a
+-- token from or to it. Of each participant in the order of time; the order within a second is not known.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All there is: from the stack's FirstDay to
 -- today.
 -- Sessions that are not collected yet have none. Where others watched this user, their events have the participant id in

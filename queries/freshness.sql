@@ -2,9 +2,9 @@
 --
 -- Parameters: none.
 -- Columns: one row. hours_since: full hours since the newest end. Times are empty and counts zero if no session of these
--- days had anybody in it. newest_known_end: the newest end that sweeps know, of any session. If it is later than newest_end, that
--- session is missing or empty: see session_states. newest_collected_end: the newest end of a session whose attendance has a row,
--- which follows an hour or more after the end.
+-- days had anybody in it. newest_known_end: the newest end that sweeps know, of any session. If it is later than newest_end,
+-- that session is missing or empty: see session_states. newest_collected_end: the newest end of a session whose attendance has
+-- a row, which follows an hour or more after the end.
 -- Reads only the days from 30 days ago on: the sessions that started on them, in UTC.
 -- An old answer can mean that there were no sessions: the alarm no-sweep tells a stopped function from a quiet week.
 WITH listed AS (

@@ -6,16 +6,17 @@
 --   3. the key of the tag, exactly as at the stage, e.g. 'team'
 --   4. dollars for a participant-hour, from '0.0000' to '0.9999', always with four digits, e.g. '0.0720'
 -- A day of another form, or that is no date, is refused.
--- So is a rate of another form.
+-- A rate of another form is refused, too.
 -- Columns: a row for each day, stage, name and value of the tag, the newest day first. tag: the value; null where the stage did
--- not have it when sweeps last listed it, or they have not listed the session yet. hours: how long all participants together were
--- connected, to a hundredth, cut. participants: rows of the table participants; null where no session has any.
--- sessions_not_collected: sessions, live and missing ones, too, whose hours are not there yet. participants_without_hours: those
--- of whom IVS was not asked, too. While one of the two is above 0, hours are too low. hours and price are null where
--- nobody's are known. price: in dollars, cut to four digits after the point.
--- A replica counts while it is published: IVS bills host, viewer and replica alike. Whose rows have expired or were erased does not.
--- The price is an estimate. IVS bills by where each participant connects from and by the month's volume, and the API tells
--- neither. Stages with cost allocation tags have the bill itself in AWS's cost reports.
+-- not have it when sweeps last listed the stage, and where no sweep has seen the session yet. hours: how long all participants
+-- together were connected, to a hundredth, cut. participants: rows of the table participants; null where no session has any.
+-- sessions_not_collected: sessions whose hours are not there yet, also live and missing ones. participants_without_hours: of
+-- sessions that are not collected, or of whom IVS was not asked. While one of the two is above 0, hours are too low. hours and
+-- price are null where nobody's are known. price: in dollars, cut to four digits after the point.
+-- A replica counts while it is published: IVS bills host, viewer and replica alike. Rows that have expired or were erased do
+-- not count.
+-- The price is an estimate: IVS bills by where each participant connects from and by the month's volume, and its API tells
+-- neither. For stages with cost allocation tags the bill itself is told by tag.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All hours of a session count on that day.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt

@@ -6,16 +6,16 @@
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each session, those that need a look first, of equal ones the newest first. state is the first that holds:
 --   live: it had not ended when the last sweep saw it.
---   failing: the last attempt to export or collect it failed, less than a day ago. Sweeps leave it out until then.
+--   failing: the last attempt to export or collect it failed, less than a day ago. Sweeps leave it out for that day.
 --   missing: it has ended, and its participants are not written. A sweep sends it to be exported, unless IVS has forgotten it.
---   empty: its participants are written, and the lake has no row of any: nobody joined, or their rows have expired or were erased.
+--   empty: its participants are written, but the lake has no row: nobody joined, or the rows have expired or were erased.
 --   exported: its participants are written, but not yet its attendance. That follows an hour or more after its end; with
 --   Collect=nobody it stays so.
 --   collected: all is there.
 -- They are shown in the order failing, missing, exported, live, empty, collected. participants: how many rows the lake has of
 -- them; null of live, missing and failing sessions without any. The last three times are the latest that the last sweep saw.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
--- It is as new as the last sweep. What was exported since is not missing here, but a session that no sweep has seen is not here.
+-- It is as new as the last sweep. What was exported since is not missing here. What no sweep has seen yet is not listed.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
   FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
