@@ -6,6 +6,7 @@ and each time a check must fail.
 """
 
 import copy
+import dataclasses
 import datetime
 import http.client
 import http.server
@@ -158,25 +159,37 @@ def check_lake(engine: Engine, lake: tables.Lake) -> None:
         print(f"{name}: {check_rows(engine, getattr(lake, name), name)} rows, every value as IVS knows it", flush=True)
 
 
-def check_missing_session(engine: Engine) -> None:
-    """A session that is missing in the lake has its row, and what became of it is seen there."""
+def check_missing_session(engine: Engine, files: list[Query], lake: tables.Lake) -> None:
+    """A session that is missing in the lake has its row, and what became of it is seen there, also by the queries."""
     name = "Twins0000One_st-Twins00000002"
     keys = [f"{table}/dt=2026-11-07/{name}.parquet" for table in ("participants", "participant_events", "attendance")]
     row = lambda: next(row for row in tables.sessions(known(), written(engine)) if row.session_id in name)
+    # The lake without the session's rows.
+    without = {table: [row for row in getattr(lake, table) if row.session_id not in name] for table in TABLES}
+
+    def check_states(state: str, **rows) -> None:
+        check_sessions(engine)
+        rows["sessions"] = tables.sessions(known(), written(engine))
+        for query in files:
+            if query.name in ("session_states", "sessions", "sessions_per_day"):
+                found = run(engine, dataclasses.replace(lake, **rows), query, [literal("2026-11-07")] * 2)
+                if query.name == "session_states":
+                    equal("its state", [it[0] for it in found.rows if it[4] in name], [state])
+
     for key in keys:
         engine.s3.delete_object(Bucket=BUCKET, Key=key)
     engine.s3.delete_object(Bucket=BUCKET, Key="sessions/dt=2026-11-07/sessions.parquet")
     (answer,) = fill(engine, "sweep")
     equal("sessions that are missing", [answer[name] for name in ("missing", "failing", "enqueued")], [1, 0, 1])
     equal("when it was written", list(row()[6:9]), [None, None, None])
-    check_sessions(engine)
+    check_states("missing", **without)
     engine.s3.put_object(Bucket=BUCKET, Key=f"failed/{name}", Body=b"{}")
     (answer,) = fill(engine, "sweep")
     equal("sessions that fail", [answer[name] for name in ("missing", "failing", "enqueued")], [1, 1, 0])
-    check_sessions(engine)
+    check_states("failing", **without)
     fill(engine, "export", "collect", "sweep")
     equal("times that are told", [time is not None for time in row()[6:9]], [True, True, True])
-    check_sessions(engine)
+    check_states("collected")
 
 
 def check_days(engine: Engine, table: list[expected.Row]) -> None:
@@ -747,7 +760,7 @@ def main() -> None:
         check_lake(engine, lake)
         check_order_in_file(engine, lake.participant_events)
         print("events lie in their order", flush=True)
-        check_missing_session(engine)
+        check_missing_session(engine, files, lake)
         print("a session that is missing, or fails, is seen in the table of sessions", flush=True)
         check_days(engine, lake.participants)
         print("days without files, out of range, and all days", flush=True)
