@@ -722,7 +722,7 @@ def break_on_purpose(
     next(iter(changed.values()))["QueryString"] += " "
     notice("a named query that is not the file", "in template.yaml", lambda: check_named(files, changed, engine.database))
     fewer = copy.deepcopy(next(file for file in files if file.name == "sessions_per_day"))
-    fewer.sql = fewer.sql.replace("count(*)", "count(user_id)")
+    fewer.sql = fewer.sql.replace("count(*) AS participants", "count(user_id) AS participants")
     notice("a query that counts wrongly", "row 2: ", lambda: run(engine, lake, fewer, fewer.examples))
 
 
