@@ -1,8 +1,9 @@
 -- How do the last 28 days compare, each with the same weekday of the week before
 --
 -- Parameters: none.
--- Columns: a row for each day, the newest first, with zeroes for a day without a row. change: participants beside those of
--- a week before, in percent, cut towards zero; empty where there were none. The newest day, today in UTC, is not over.
+-- Columns: a row for each day, the newest first, with zeroes for a day without a row. sessions: those with participants.
+-- change: participants beside those of a week before, in percent, cut towards zero; empty where there were none. The newest
+-- day, today in UTC, is not over.
 -- Reads only the days from 34 days ago on: the sessions that started on them, in UTC.
 WITH days AS (
   SELECT date(dt) AS day, count(DISTINCT ROW(stage_arn, session_id)) AS sessions, count(*) AS participants

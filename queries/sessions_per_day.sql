@@ -4,23 +4,53 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each day with a session that somebody joined. participants: of all sessions. users: different user
--- ids of the day, where the tokens had any.
+-- Columns: a row for each day with a session. sessions, stages: all that sweeps saw or that have participants, so also live and
+-- missing sessions and those that nobody joined. participants: of all sessions. users: different user ids of the day, where
+-- the tokens had any. sessions_with_participants: how many of the sessions the other counts tell of.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
-SELECT
-  dt,
-  count(DISTINCT ROW(stage_arn, session_id)) AS sessions,
-  count(DISTINCT stage_arn) AS stages,
-  count(*) AS participants,
-  count(DISTINCT nullif(user_id, '')) AS users,
-  count_if(published) AS publishers
-FROM participants
-WHERE dt IN (
-    SELECT CAST(day AS varchar)
-    FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
-    WHERE CAST(day AS varchar)
-      BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
-      AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+WITH days AS (
+  SELECT CAST(day AS varchar) AS dt
+  FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
+  WHERE CAST(day AS varchar)
+    BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+    AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+),
+listed AS (
+  SELECT dt, stage_arn, session_id, user_id, published
+  FROM participants
+  WHERE dt IN (SELECT dt FROM days)
+),
+people AS (
+  SELECT
+    dt,
+    count(*) AS participants,
+    count(DISTINCT nullif(user_id, '')) AS users,
+    count_if(published) AS publishers,
+    count(DISTINCT ROW(stage_arn, session_id)) AS sessions
+  FROM listed
+  GROUP BY dt
+),
+all_sessions AS (
+  SELECT min(dt) AS dt, stage_arn, session_id
+  FROM (
+    SELECT dt, stage_arn, session_id
+    FROM listed
+    UNION
+    SELECT dt, stage_arn, session_id
+    FROM sessions
+    WHERE dt IN (SELECT dt FROM days)
   )
-GROUP BY dt
-ORDER BY dt
+  GROUP BY stage_arn, session_id
+)
+SELECT
+  all_sessions.dt,
+  count(*) AS sessions,
+  count(DISTINCT all_sessions.stage_arn) AS stages,
+  coalesce(max(people.participants), 0) AS participants,
+  coalesce(max(people.users), 0) AS users,
+  coalesce(max(people.publishers), 0) AS publishers,
+  coalesce(max(people.sessions), 0) AS sessions_with_participants
+FROM all_sessions
+LEFT JOIN people ON people.dt = all_sessions.dt
+GROUP BY all_sessions.dt
+ORDER BY all_sessions.dt

@@ -8,6 +8,7 @@ and each time a check must fail.
 import base64
 import collections
 import copy
+import dataclasses
 import datetime
 import http.client
 import http.server
@@ -48,6 +49,8 @@ COLUMNS = {
 }
 VIEWS = ("stays", "publications", "subscriptions")
 TABLES = [name for name in COLUMNS if name not in VIEWS]
+# An example that is a number.
+NUMBER = r"'[\d.]+'"
 # As Athena names them: its varchar has no length, its timestamps are of milliseconds.
 ATHENA_TYPES = {
     "string": "varchar",
@@ -165,25 +168,37 @@ def check_lake(engine: Engine, lake: tables.Lake) -> None:
         print(f"{name}: {check_rows(engine, getattr(lake, name), name)} rows, every value as IVS knows it", flush=True)
 
 
-def check_missing_session(engine: Engine) -> None:
-    """A session that is missing in the lake has its row, and what became of it is seen there."""
+def check_missing_session(engine: Engine, files: list[Query], lake: tables.Lake) -> None:
+    """A session that is missing in the lake has its row, and what became of it is seen there, also by the queries."""
     name = "Twins0000One_st-Twins00000002"
     keys = [f"{table}/dt=2026-11-07/{name}.parquet" for table in ("participants", "participant_events", "attendance")]
     row = lambda: next(row for row in tables.sessions(known(), written(engine)) if row.session_id in name)
+    # The lake without the session's rows.
+    without = {table: [row for row in getattr(lake, table) if row.session_id not in name] for table in TABLES}
+
+    def check_states(state: str, **rows) -> None:
+        check_sessions(engine)
+        rows["sessions"] = tables.sessions(known(), written(engine))
+        for query in files:
+            if query.name in ("session_states", "sessions", "sessions_per_day"):
+                found = run(engine, dataclasses.replace(lake, **rows), query, [literal("2026-11-07")] * 2)
+                if query.name == "session_states":
+                    equal("its state", [it[0] for it in found.rows if it[4] in name], [state])
+
     for key in keys:
         engine.s3.delete_object(Bucket=BUCKET, Key=key)
     engine.s3.delete_object(Bucket=BUCKET, Key="sessions/dt=2026-11-07/sessions.parquet")
     (answer,) = fill(engine, "sweep")
     equal("sessions that are missing", [answer[name] for name in ("missing", "failing", "enqueued")], [1, 0, 1])
     equal("when it was written", list(row()[6:9]), [None, None, None])
-    check_sessions(engine)
+    check_states("missing", **without)
     engine.s3.put_object(Bucket=BUCKET, Key=f"failed/{name}", Body=b"{}")
     (answer,) = fill(engine, "sweep")
     equal("sessions that fail", [answer[name] for name in ("missing", "failing", "enqueued")], [1, 1, 0])
-    check_sessions(engine)
+    check_states("failing", **without)
     fill(engine, "export", "collect", "sweep")
     equal("times that are told", [time is not None for time in row()[6:9]], [True, True, True])
-    check_sessions(engine)
+    check_states("collected")
 
 
 def check_days(engine: Engine, table: list[expected.Row]) -> None:
@@ -232,9 +247,23 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
         values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
         # It is not collected yet.
         values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
-    elif name in ("attendance_of_user", "files_of_user"):
+    elif name in ("attendance_of_user", "events_of_user", "files_of_user"):
         odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
+        # The names of all tokens of one who exchanged them, of somebody who came several times, and of one who is not collected.
+        for event in lake.participant_events:
+            odd |= {event.previous_user_id, event.new_user_id} - {None}
+        odd |= {"zoe", "host", next(row.user_id for row in lake.participants if row.session_id == "st-Lately0000001")}
         values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
+        values.append(("2026-11-01", "9999-12-31", "viewer-0"))
+    elif name == "participant_hours":
+        keys = ["team", "Team", "", "a.b[0]", "TEAM"]
+        values = [("2026-11-12", "2026-11-13", key, "0.0720") for key in keys]
+        values += [("2026-11-01", "2026-11-13", "team", rate) for rate in ("0.0000", "0.0001", "0.9999")]
+        values += [("2026-10-01", "2026-10-02", "team", "0.0720"), ("2026-11-01", "9999-12-31", "team", "0.1075")]
+    elif name in ("session_states", "sessions", "sessions_per_day", "recordings", "unfinished_participants", "errors", "devices"):
+        # A session that nobody joined, one that is live, those of these days, of which two are not collected, and none.
+        days = ["2026-11-02", "2026-11-12", "2026-11-13", "2026-10-01"]
+        values = [*((day, day) for day in days), ("2026-11-03", "2026-11-04"), ("2026-11-05", "9999-12-31")]
     elif name == "replicas":
         values = [(day, day) * 2 for day in ("2026-11-05", "2026-11-10", "2026-11-20")]
         values.append(("2026-11-05", "9999-12-31") * 2)
@@ -259,8 +288,9 @@ def check_malformed_days(engine: Engine, files: list[Query]) -> None:
     """A day that is no date of the form YYYY-MM-DD is refused, also where there is nothing to find."""
     for query in files:
         days = [place for place, value in enumerate(query.examples) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value)]
-        # The days of the examples, days without files, and nobody's rows.
-        quiet = [literal("2026-10-05") if place in days else literal("nobody") for place in range(len(query.examples))]
+        # The days of the examples, days without files, nobody's rows, and numbers as they are.
+        other = [value if re.fullmatch(NUMBER, value) else literal("nobody") for value in query.examples]
+        quiet = [literal("2026-10-05") if place in days else value for place, value in enumerate(other)]
         for place in days:
             for base, malformed, said in [
                 (query.examples, "2026-11-1", "not YYYY-MM-DD: 2026-11-1"),
@@ -273,6 +303,18 @@ def check_malformed_days(engine: Engine, files: list[Query]) -> None:
     for malformed in ["01.11.2026", "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "today", "x 2026-11-01", ""]:
         values = ", ".join(map(literal, [malformed, "2026-11-30", "ana"]))
         fails(f"{query.name} {values}", f"not YYYY-MM-DD: {malformed}", lambda: engine.query(query.sql, values))
+
+
+def check_malformed_numbers(engine: Engine, files: list[Query]) -> None:
+    """A number of another form, or out of its range, is refused, also where there is nothing to find."""
+    for query in files:
+        places = [place for place, value in enumerate(query.examples) if re.fullmatch(NUMBER, value)]
+        quiet = [re.sub(r"\d{4}-\d\d-\d\d", "2026-10-05", value) for value in query.examples]
+        for place, base in itertools.product(places, (query.examples, quiet)):
+            for malformed in ["", "x", "-1", " 1", "1 ", "1e1", "99999", "0.072", "0.07200", ".0720", "1.0000", "0,0720", "NaN"]:
+                values = [literal(malformed) if place == at else value for at, value in enumerate(base)]
+                said = f": {malformed}"
+                fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
 
 
 def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:
@@ -689,7 +731,7 @@ def break_on_purpose(
     next(iter(changed.values()))["QueryString"] += " "
     notice("a named query that is not the file", "in template.yaml", lambda: check_named(files, changed, engine.database))
     fewer = copy.deepcopy(next(file for file in files if file.name == "sessions_per_day"))
-    fewer.sql = fewer.sql.replace("count(*)", "count(user_id)")
+    fewer.sql = fewer.sql.replace("count(*) AS participants", "count(user_id) AS participants")
     notice("a query that counts wrongly", "row 2: ", lambda: run(engine, lake, fewer, fewer.examples))
 
 
@@ -783,7 +825,7 @@ def main() -> None:
         check_presence(engine, lake)
         check_order_in_file(engine, lake.participant_events)
         print("events lie in their order", flush=True)
-        check_missing_session(engine)
+        check_missing_session(engine, files, lake)
         print("a session that is missing, or fails, is seen in the table of sessions", flush=True)
         check_days(engine, lake.participants)
         print("days without files, out of range, and all days", flush=True)
@@ -801,6 +843,8 @@ def main() -> None:
         print("README's query has the answer that README shows", flush=True)
         check_malformed_days(engine, files)
         print("every query refuses a day that is no date of the form YYYY-MM-DD", flush=True)
+        check_malformed_numbers(engine, files)
+        print("and a number of another form", flush=True)
         check_erasure(engine, files, lake)
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")

@@ -5,7 +5,9 @@ Each takes the rows of all tables and views (tables.Lake), the time, and the par
 
 import collections
 import datetime
+import decimal
 import itertools
+import json
 import re
 
 DAY = datetime.timedelta(days=1)
@@ -120,38 +122,6 @@ def who_was_in_session(lake, now, first, last, session_id):
     return found
 
 
-def sessions(lake, now, first, last):
-    found = []
-    for (dt, stage_arn, session_id), people in grouped(started(lake.participants, first, last), "dt", "stage_arn", "session_id").items():
-        start, end = people[0].session_start_time, people[0].session_end_time
-        minutes = int((end - start).total_seconds() // 60)
-        nameless = sum(not row.user_id for row in people)
-        found.append(
-            [
-                *[dt, stage_arn, session_id, start, end, minutes],
-                *[len(people), len(users(people)), nameless, publishers(people)],
-            ]
-        )
-    return sorted(found, key=lambda row: row[3], reverse=True)
-
-
-def sessions_per_day(lake, now, first, last):
-    return [
-        [
-            *[dt, len(grouped(people, "stage_arn", "session_id")), len(grouped(people, "stage_arn"))],
-            *[len(people), len(users(people)), publishers(people)],
-        ]
-        for (dt,), people in grouped(started(lake.participants, first, last), "dt").items()
-    ]
-
-
-def sessions_ended_lately(lake, now):
-    lately = [row for row in lake.participants if row.session_end_time > now - DAY]
-    names = ["session_end_time", "session_start_time", "stage_arn", "session_id"]
-    found = [[*name, len(people), publishers(people)] for name, people in grouped(lately, *names).items()]
-    return sorted(found, key=lambda row: row[0], reverse=True)
-
-
 def arrivals_per_minute(lake, now, first, last, session_id):
     found = []
     here = [row for row in started(lake.participants, first, last) if row.session_id == session_id]
@@ -163,15 +133,6 @@ def arrivals_per_minute(lake, now, first, last, session_id):
         so_far = itertools.accumulate(minutes[minute] for minute in order)
         found += [[stage_arn, minute, minutes[minute], total] for minute, total in zip(order, so_far)]
     return found
-
-
-def publishers_and_viewers(lake, now, first, last):
-    found = []
-    for name, people in grouped(started(lake.participants, first, last), "dt", "stage_arn", "session_id").items():
-        named = sorted(users([row for row in people if row.published]))
-        # Over nobody, the aggregate is null.
-        found.append([*name, publishers(people), len(people) - publishers(people), ", ".join(named) if named else None])
-    return sorted(found, key=lambda row: row[0], reverse=True)
 
 
 def returning_users(lake, now, first, last):
@@ -195,19 +156,6 @@ def reconnects(lake, now, first, last):
     return sorted(found, key=lambda row: (*row[:3], -row[4], row[3]))
 
 
-def recordings(lake, now, first, last):
-    results = {"FAILED": "failed", "STOPPED": "recorded", **dict.fromkeys(RECORDING, "unfinished")}
-    found = [
-        [
-            results.get(row.recording_state, "unknown"),
-            *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id, row.recording_state],
-        ]
-        for row in started(lake.participants, first, last)
-        if row.recording_state not in (None, "DISABLED")
-    ]
-    return sorted(found, key=lambda row: (row[0] != "failed", *row[1:5]))
-
-
 def replicas(lake, now, before, until, first, last):
     week_before = (datetime.date.fromisoformat(before) - 7 * DAY).isoformat()
     week_after = min(until, "9999-12-24")
@@ -223,30 +171,6 @@ def replicas(lake, now, before, until, first, last):
         if row.replication_type == "REPLICA"
     ]
     return sorted(found, key=lambda row: row[:4])
-
-
-def unfinished_participants(lake, now, first, last):
-    found = [
-        [
-            *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id],
-            *[row.state and row.state == "CONNECTED", row.recording_state and row.recording_state in RECORDING],
-            row.session_end_time,
-        ]
-        for row in started(lake.participants, first, last)
-        if row.state == "CONNECTED" or row.recording_state in RECORDING
-    ]
-    return sorted(found, key=lambda row: row[:4])
-
-
-def freshness(lake, now):
-    lately = started(lake.participants, (now.date() - 30 * DAY).isoformat(), "9999-12-31")
-    newest = max(row.session_end_time for row in lately)
-    return [
-        [
-            *[newest, int((now - newest).total_seconds() // 3600), max(row.session_start_time for row in lately)],
-            *[len(grouped(lately, "stage_arn", "session_id")), len(lately)],
-        ]
-    ]
 
 
 def days_compared(lake, now):
@@ -267,12 +191,6 @@ def duplicates(lake, now):
     return []
 
 
-def attendance_of_user(lake, now, first, last, user_id):
-    attended = [row for row in started(lake.participants, first, last) if row.user_id == user_id]
-    names = ["session_start_time", "stage_arn", "session_id"]
-    return [list(row) for _, people in grouped(attended, *names).items() for row in by_join(people)]
-
-
 def files_of_user(lake, now, first, last, user_id):
     attended = [row for row in started(lake.participants, first, last) if row.user_id == user_id]
     found = [
@@ -280,3 +198,242 @@ def files_of_user(lake, now, first, last, user_id):
         for (dt, stage_arn, session_id), people in grouped(attended, "dt", "stage_arn", "session_id").items()
     ]
     return sorted(found)
+
+
+def nulls_last(*values) -> tuple:
+    """A key for sorting."""
+    return tuple((value is None, "" if value is None else value) for value in values)
+
+
+def last_left(lake) -> dict[tuple, datetime.datetime]:
+    """When the last stay of each participant ended."""
+    left = {}
+    for stay in lake.stays:
+        name = (stay.stage_arn, stay.session_id, stay.participant_id)
+        left[name] = max(left.get(name, stay.left_at), stay.left_at)
+    return left
+
+
+def every_session(lake, first, last) -> list[tuple]:
+    """All sessions of some days that a sweep or the table of participants tells of: the name, the participants, and the row of
+    the table of sessions, if there is one."""
+    people = grouped(started(lake.participants, first, last), "stage_arn", "session_id")
+    known = {(row.stage_arn, row.session_id): row for row in started(lake.sessions, first, last)}
+    return [(name, people.get(name, []), known.get(name)) for name in sorted({*people, *known})]
+
+
+def counts(people: list[Row], known) -> list[int | None]:
+    """Of participants, users, people without a user id, and publishers."""
+    if not people and not known.participants_written_time:
+        return [None] * 4
+    return [len(people), len(users(people)), sum(not row.user_id for row in people), publishers(people)]
+
+
+def sessions(lake, now, first, last):
+    found = []
+    for name, people, known in every_session(lake, first, last):
+        one = people[0] if people else known
+        start, end = one.session_start_time, one.session_end_time
+        minutes = int((end - start).total_seconds() // 60) if end else None
+        found.append([one.dt, *name, start, end, minutes, *counts(people, known), known and known.stage_name])
+    return sorted(found, key=lambda row: row[3], reverse=True)
+
+
+def sessions_ended_lately(lake, now):
+    since = (now.date() - 8 * DAY).isoformat()
+    found = []
+    for name, people, known in every_session(lake, since, "9999-12-31"):
+        one = people[0] if people else known
+        if one.session_end_time and one.session_end_time > now - DAY:
+            participants, _, _, published = counts(people, known)
+            times = [one.session_end_time, one.session_start_time]
+            found.append([*times, *name, participants, published, known and known.stage_name])
+    return sorted(found, key=lambda row: row[0], reverse=True)
+
+
+def sessions_per_day(lake, now, first, last):
+    days = collections.defaultdict(list)
+    for name, people, known in every_session(lake, first, last):
+        days[(people[0] if people else known).dt].append((name, people))
+    found = []
+    for dt, its in sorted(days.items()):
+        everybody = [row for _, people in its for row in people]
+        sessions_and_stages = [len(its), len({stage_arn for (stage_arn, _), _ in its})]
+        with_people = sum(bool(people) for _, people in its)
+        found.append([dt, *sessions_and_stages, len(everybody), len(users(everybody)), publishers(everybody), with_people])
+    return found
+
+
+def publishers_and_viewers(lake, now, first, last):
+    found = []
+    for name, people in grouped(started(lake.participants, first, last), "dt", "stage_arn", "session_id").items():
+        named = sorted(users([row for row in people if row.published]))
+        attendances = [row.attendance for row in people if row.attendance]
+        total = lambda column: sum(getattr(it, column) for it in attendances) // 60_000 if attendances else None
+        row = [*name, publishers(people), len(people) - publishers(people)]
+        # Over nobody, the aggregate is null.
+        found.append([*row, ", ".join(named) if named else None, total("publish_ms"), total("watch_ms")])
+    return sorted(found, key=lambda row: row[0], reverse=True)
+
+
+def recordings(lake, now, first, last):
+    results = {"FAILED": "failed", "STOPPED": "recorded", **dict.fromkeys(RECORDING, "unfinished")}
+    found = []
+    for row in started(lake.participants, first, last):
+        if row.recording_state not in (None, "DISABLED"):
+            it = row.attendance
+            names = [row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id, row.recording_state]
+            place = [it.recording_s3_bucket_name, it.recording_s3_prefix] if it else [None, None]
+            found.append([results.get(row.recording_state, "unknown"), *names, *place])
+    return sorted(found, key=lambda row: (row[0] != "failed", *row[1:5]))
+
+
+def unfinished_participants(lake, now, first, last):
+    left = last_left(lake)
+    found = [
+        [
+            *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id],
+            *[row.state and row.state == "CONNECTED", row.recording_state and row.recording_state in RECORDING],
+            *[row.session_end_time, left.get((row.stage_arn, row.session_id, row.participant_id))],
+            row.attendance and row.attendance.leave_inferred,
+        ]
+        for row in started(lake.participants, first, last)
+        if row.state == "CONNECTED" or row.recording_state in RECORDING
+    ]
+    return sorted(found, key=lambda row: row[:4])
+
+
+def freshness(lake, now):
+    since = (now.date() - 30 * DAY).isoformat()
+    lately = started(lake.participants, since, "9999-12-31")
+    newest = max(row.session_end_time for row in lately)
+    known = [row.session_end_time for row in started(lake.sessions, since, "9999-12-31") if row.session_end_time]
+    return [
+        [
+            *[newest, int((now - newest).total_seconds() // 3600), max(row.session_start_time for row in lately)],
+            *[len(grouped(lately, "stage_arn", "session_id")), len(lately), max(known)],
+            max(row.session_end_time for row in lately if row.attendance),
+        ]
+    ]
+
+
+def attendance_of_user(lake, now, first, last, user_id):
+    left, found = last_left(lake), []
+    its = [row for row in started(lake.participants, first, last) if row.user_id == user_id]
+    for _, people in grouped(its, "session_start_time", "stage_arn", "session_id").items():
+        for row in by_join(people):
+            told = [None] * 24
+            if row.attendance:
+                # What participants has, too, and the day.
+                more = [value for name, value in row.attendance._asdict().items() if name not in COLUMNS]
+                name = (row.stage_arn, row.session_id, row.participant_id)
+                told = [left.get(name), row.attendance.connected_ms // 60_000, *more]
+            found.append([*row, *told])
+    return found
+
+
+def events_of_user(lake, now, first, last, user_id):
+    text = lambda attributes: None if attributes is None else json.dumps(attributes, sort_keys=True, ensure_ascii=False)
+
+    def key(event):
+        names = [event.session_start_time, event.stage_arn, event.session_id, event.participant_id]
+        # From event_time on; its two maps are the last columns before the day.
+        return names, nulls_last(*event[6:-3], *map(text, event[-3:-1]))
+
+    its = [
+        event
+        for event in started(lake.participant_events, first, last)
+        if user_id in (event.user_id, event.previous_user_id, event.new_user_id)
+    ]
+    return [list(event) for event in sorted(its, key=key)]
+
+
+def errors(lake, now, first, last):
+    attendances = {(row.stage_arn, row.session_id, row.participant_id): row for row in lake.attendance}
+    people = collections.defaultdict(list)
+    for event in started(lake.participant_events, first, last):
+        if event.name and event.name.endswith("_ERROR"):
+            name = (event.stage_arn, event.session_id, event.participant_id)
+            it = attendances[name]
+            major = it.browser_version and it.browser_version.partition(".")[0]
+            people[event.name, event.error_code, it.browser_name, major, it.os_name, it.sdk_version].append(name)
+    found = [[*what, len(who), len(set(who)), len({name[:2] for name in who})] for what, who in people.items()]
+    return sorted(found, key=lambda row: (-row[6], -row[7], nulls_last(*row[:6])))
+
+
+def devices(lake, now, first, last):
+    properties = {
+        "browser": "browser_name",
+        "operating system": "os_name",
+        "SDK version": "sdk_version",
+        "provider": "isp_name",
+        "protocol": "protocol",
+    }
+    its, found = started(lake.attendance, first, last), []
+    for name, column in properties.items():
+        some = []
+        for value in {getattr(row, column) for row in its}:
+            people = [row.errors for row in its if getattr(row, column) == value]
+            asked = [errors for errors in people if errors is not None]
+            failed = sum(errors > 0 for errors in asked) if asked else None
+            some.append([name, value, len(people), len(asked), failed])
+        found += sorted(some, key=lambda row: (-row[2], nulls_last(row[1])))
+    return found
+
+
+def cut(milliseconds: int, factor: decimal.Decimal, digits: int) -> decimal.Decimal:
+    """Hours times a factor, to so many digits after the point."""
+    exact = decimal.Decimal(milliseconds) * factor / 3_600_000
+    return exact.quantize(decimal.Decimal(1).scaleb(-digits), rounding=decimal.ROUND_DOWN)
+
+
+def participant_hours(lake, now, first, last, key, rate):
+    rows = collections.defaultdict(list)
+    for name, people, known in every_session(lake, first, last):
+        dt = (people[0] if people else known).dt
+        stage = [known.stage_name, (known.stage_tags or {}).get(key)] if known else [None, None]
+        rows[dt, name[0], *stage].append((people, known))
+    found = []
+    for (dt, *stage), its in rows.items():
+        everybody = [row for people, _ in its for row in people]
+        told = [row.attendance.connected_ms for row in everybody if row.attendance]
+        not_collected = [
+            not any(row.attendance for row in people) and not (known and known.attendance_written_time)
+            for people, known in its
+        ]
+        hours = cut(sum(told), decimal.Decimal(1), 2) if told else None
+        price = cut(sum(told), decimal.Decimal(rate), 4) if told else None
+        # Of sessions without participants there is no number.
+        numbers = [len(everybody), len(its), sum(not_collected), len(everybody) - len(told)]
+        if not everybody:
+            numbers[0] = numbers[3] = None
+        found.append([dt, *stage, hours, *numbers, price])
+    return sorted(sorted(found, key=lambda row: (row[1], nulls_last(*row[2:4]))), key=lambda row: row[0], reverse=True)
+
+
+def session_states(lake, now, first, last):
+    people = grouped(started(lake.participants, first, last), "stage_arn", "session_id")
+    found = []
+    for row in started(lake.sessions, first, last):
+        its = people.get((row.stage_arn, row.session_id), [])
+        end = max(filter(None, [row.session_end_time, *(it.session_end_time for it in its)]), default=None)
+        written = [time for time in (row.participants_written_time, row.attendance_written_time) if time]
+        failed, number = row.failed_time, len(its) or None
+        if not end:
+            state = "live"
+        elif failed and failed > max([end, now - DAY, *written]):
+            state = "failing"
+        elif not its and not row.participants_written_time:
+            state = "missing"
+        elif not its:
+            state, number = "empty", 0
+        elif not row.attendance_written_time and not its[0].attendance:
+            state = "exported"
+        else:
+            state = "collected"
+        names = [row.dt, row.stage_arn, row.stage_name, row.session_id, row.session_start_time, end]
+        found.append([state, *names, number, row.participants_written_time, row.attendance_written_time, failed])
+    order = ["failing", "missing", "exported", "live", "empty", "collected"]
+    found.sort(key=lambda row: (row[2], row[4]))
+    found.sort(key=lambda row: row[5], reverse=True)
+    return sorted(found, key=lambda row: order.index(row[0]))

@@ -39,4 +39,37 @@ VIEW_MISTAKES = [
 
 SESSION_MISTAKES = []
 
-REPORT_MISTAKES = []
+REPORT_MISTAKES = [
+    ("errors", "names that only contain ERROR, with any character before", "'%\\_ERROR'", "'%SCRIBE_ERROR'"),
+    ("errors", "the whole version of a browser", "split_part(browser_version, '.', 1)", "browser_version"),
+    ("devices", "errors instead of people with errors", "count_if(attended.errors > 0)", "sum(attended.errors)"),
+    ("devices", "people without errors count", "attended.errors > 0))", "attended.errors >= 0))"),
+    ("devices", "null first", "device.value NULLS LAST", "device.value NULLS FIRST"),
+    ("participant_hours", "rounded instead of cut", "connected_ms / 36000 ", "connected_ms / 36000.0 "),
+    ("participant_hours", "a price of the hours that were cut", "totals.connected_ms * rates.rate / 3600000", "totals.connected_ms / 3600000 * rates.rate"),
+    ("participant_hours", "attendance of another stage", "    AND attended.stage_arn = all_sessions.stage_arn\n", ""),
+    ("participant_hours", "only sessions that somebody joined", "FULL JOIN known", "LEFT JOIN known"),
+    ("participant_hours", "any key of a tag in lower case", "entry.tag_key = ?", "lower(entry.tag_key) = lower(?)"),
+    ("participant_hours", "sessions that are not collected do not show", "IS NULL AND attended.session_id IS NULL", "IS NOT NULL AND attended.session_id IS NULL"),
+    ("session_states", "sessions that nobody joined are missing", "LEFT JOIN listed", "INNER JOIN listed"),
+    ("session_states", "two stages with one session id", "ON listed.stage_arn = known.stage_arn\n    AND ", "ON "),
+    ("session_states", "empty ones before those that are not collected", "'exported', 'live', 'empty'", "'empty', 'live', 'exported'"),
+    ("session_states", "of equal ones the oldest first", "session_start_time DESC", "session_start_time"),
+    ("attendance_of_user", "the last leaving, without an inferred end", "ends.left_at,", "attended.last_leave_time AS left_at,"),
+    ("attendance_of_user", "the first stay's end", "max(left_at) AS left_at", "min(left_at) AS left_at"),
+    ("attendance_of_user", "only what is collected", "FULL JOIN attended", "INNER JOIN attended"),
+    ("events_of_user", "without exchanges of tokens", "WHERE ? IN (user_id, previous_user_id, new_user_id)", "WHERE ? = user_id"),
+    ("events_of_user", "joinings in the order of their names", "  name NULLS LAST,\n", ""),
+    ("recordings", "a place of another session", "  AND attended.session_id = listed.session_id\n", ""),
+    ("recordings", "only what is collected", "LEFT JOIN attended", "INNER JOIN attended"),
+    ("unfinished_participants", "the session's end for the end of the last stay", "  ends.left_at,\n", "  listed.session_end_time AS left_at,\n"),
+    ("sessions", "sessions without participants are left out", "FULL JOIN known", "LEFT JOIN known"),
+    ("sessions", "nobody in a live session", "coalesce(listed.participants, if(known.participants_written_time IS NOT NULL, 0))", "coalesce(listed.participants, 0)"),
+    ("sessions", "two stages with one session id", "ON known.stage_arn = listed.stage_arn\n  AND ", "ON "),
+    ("sessions_per_day", "sessions with an id on two stages count once", "count(*) AS sessions,", "count(DISTINCT all_sessions.session_id) AS sessions,"),
+    ("sessions_per_day", "only sessions with participants", "    FROM sessions\n", "    FROM participants\n"),
+    ("publishers_and_viewers", "watched and published are swapped", "max(attended.watch_ms) / 60000", "max(attended.publish_ms) / 60000"),
+    ("publishers_and_viewers", "minutes for every participant", "max(attended.publish_ms)", "sum(attended.publish_ms)"),
+    ("sessions_ended_lately", "two days", "INTERVAL '24' HOUR", "INTERVAL '48' HOUR"),
+    ("freshness", "the newest end that sweeps know for the newest collected", "  attended.newest_collected_end\n", "  known.newest_known_end AS newest_collected_end\n"),
+]
