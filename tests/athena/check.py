@@ -735,10 +735,12 @@ def break_on_purpose(
     notice("a query that counts wrongly", "row 2: ", lambda: run(engine, lake, fewer, fewer.examples))
 
 
+def one_line(sql: str) -> str:
+    """SQL as the template has it in a view: without comments, and in a single line."""
+    return " ".join(" ".join(line for line in sql.splitlines() if not line.startswith("--")).split())
+
+
 def mistaken(sql: str, what: str, right: str, wrong: str) -> str:
-    """SQL with a mistake, without comments and in one line."""
-    lines = [line for line in sql.splitlines() if not line.startswith("--")]
-    sql, right = (" ".join(text.split()) for text in ("\n".join(lines), right))
     equal(f"pieces of SQL where {what!r} belongs", sql.count(right), 1)
     return sql.replace(right, wrong)
 
@@ -751,7 +753,7 @@ def check_mistakes(engine: Engine, files: list[Query], template: Template, lake:
             view = name.removeprefix("views/")
             marked = re.fullmatch(r"/\* Presto View: (\S+) \*/", inputs[view]["ViewOriginalText"])
             definition = json.loads(base64.b64decode(marked[1]))
-            definition["originalSql"] = mistaken(definition["originalSql"], what, right, wrong)
+            definition["originalSql"] = mistaken(one_line(definition["originalSql"]), what, one_line(right), wrong)
             text = base64.b64encode(json.dumps(definition).encode()).decode()
             changed = {**inputs[view], "ViewOriginalText": f"/* Presto View: {text} */"}
             engine.glue.update_table(DatabaseName=engine.database, TableInput=changed)

@@ -1,7 +1,7 @@
 """Mistakes in views and queries, which the checks of `make athena` must notice.
 
 Each is the name of a file in queries/, what is wrong, a piece of its SQL, and what stands there instead. A piece stands
-once in its file; spaces and ends of lines count alike.
+once in its file. Of a view, spaces and ends of lines count alike.
 """
 
 VIEW_MISTAKES = [
