@@ -458,7 +458,7 @@ def built() -> dashboard.Dashboard:
     page.with_panel(
         with_unknowns(
             put(
-                table.Panel(),
+                table.Panel().show_header(True),
                 6,
                 "Errors",
                 "What IVS told of errors, by event and code, most first. A lower bound: failures of a participant's network are no events.",
@@ -468,6 +468,7 @@ def built() -> dashboard.Dashboard:
             "none",
         )
         .unit(COUNT)
+        .filterable(True)
         .height(9)
         .span(10)
     )
@@ -504,7 +505,7 @@ def built() -> dashboard.Dashboard:
             with_unknowns(
                 named(
                     put(
-                        table.Panel(),
+                        table.Panel().show_header(True),
                         8,
                         "Who attended the chosen session",
                         "A row for each participant, in the order of joining: a user on two devices has two. Joined: the first time. Left: the last "
@@ -553,7 +554,7 @@ def built() -> dashboard.Dashboard:
         with_unknowns(
             named(
                 put(
-                    table.Panel(),
+                    table.Panel().show_header(True),
                     10,
                     "Sessions that are failing, missing or not collected",
                     "A session is collected from an hour after its end on; large ones take hours. What fails is described in the runbook.",

@@ -348,7 +348,7 @@ def check_panel(one: dict, columns: dict[str, str]) -> None:
     if "fieldConfig" not in one:
         return
     named = [it["matcher"]["options"] for it in one["fieldConfig"]["overrides"] if it["matcher"]["id"] == "byName"]
-    named += [one["options"]["xField"]] if "xField" in one["options"] else []
+    named += [it for it in [one["options"].get("xField")] if it]
     if unknown := set(named) - set(columns):
         raise AssertionError(f"{title} names columns that it does not have: {unknown}")
     for member in (one.get("description"), one["fieldConfig"]["defaults"].get("noValue")):
@@ -419,13 +419,16 @@ def check_dashboard(engine: Engine, lake: tables.Lake) -> None:
         columns, compute = SHOWN[title]
         check_panel(one, columns)
         rows = milliseconds = 0
-        asked = set()
+        asked, planned = set(), set()
         for view in seen:
             sql = filled(query_of(one)["rawSQL"], view, all_value)
             if sql in asked:
                 continue
             asked.add(sql)
-            check_reads(engine, title, sql, view)
+            # Once for a month, and once for a range within a day.
+            if view.days() not in planned and len(planned) < 2:
+                planned.add(view.days())
+                check_reads(engine, title, sql, view)
             found = engine.query(sql)
             kinds = {name: re.sub(r"^varchar\(\d+\)$", "varchar", kind) for name, kind in found.columns}
             if kinds != columns:
