@@ -6,6 +6,7 @@ dashboards/grafana.py. What must come of it is computed from the lake's rows, wi
 
 import bisect
 import collections
+import dataclasses
 import datetime
 import enum
 import importlib.util
@@ -14,6 +15,7 @@ import json
 import re
 import typing
 
+import trino
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
@@ -25,6 +27,7 @@ from engine import ROOT, Engine
 FILE = ROOT / "dashboards" / "grafana.json"
 PLUGIN = "grafana-athena-datasource"
 ALL = object()
+ARN = "arn:aws:ivs:us-west-2:123456789012:stage/StageOne"
 MINUTE = datetime.timedelta(minutes=1)
 # What the data source makes a time, a number, a truth value or text of. Of a decimal it makes text.
 TIME, NUMBERS, OTHERS = "timestamp(3)", {"integer", "bigint", "double"}, {"varchar", "boolean"}
@@ -136,7 +139,7 @@ def peak_a_day(lake: tables.Lake, view: View) -> list[list]:
 
 
 def hours_a_day(lake: tables.Lake, view: View) -> list[list]:
-    known = [row for row in view.shown(lake.attendance)]
+    known = view.shown(lake.attendance)
     total = lambda rows: sum(times) if (times := [row.connected_ms for row in rows if row.connected_ms is not None]) else None
     of_stage = {stage_arn: total(rows) for (stage_arn,), rows in expected.grouped(known, "stage_arn").items()}
     order = sorted(of_stage, key=lambda stage_arn: (of_stage[stage_arn] is None, -(of_stage[stage_arn] or 0), stage_arn))
@@ -252,6 +255,8 @@ def fits(value, kind, where: str) -> None:
     """Fails if a value is not of the type that the SDK's model gives it."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Union:
+        if type(value) in arguments and hasattr(value, "to_json"):
+            return check_model(value, where)
         for one in arguments:
             try:
                 return fits(value, one, where)
@@ -323,7 +328,7 @@ def check_made(text: str) -> None:
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     if text != script.made():
-        raise AssertionError(f"dashboards/grafana.json is not what dashboards/grafana.py makes: run `make dashboard`")
+        raise AssertionError("dashboards/grafana.json is not what dashboards/grafana.py makes: run `make dashboard`")
 
 
 def asking(page: dict) -> dict[str, dict]:
@@ -402,43 +407,192 @@ def views(lake: tables.Lake) -> list[View]:
     return found
 
 
+def check_answer(engine: Engine, lake: tables.Lake, title: str, sql: str, view: View) -> int:
+    """One look at one panel: its columns, and every value of its rows. Gives their number."""
+    columns, compute = SHOWN[title]
+    found = engine.query(sql)
+    # A varchar has a length here where Trino knows it.
+    kinds = {name: re.sub(r"^varchar\(\d+\)$", "varchar", kind) for name, kind in found.columns}
+    if kinds != columns:
+        raise AssertionError(f"{title} has the columns {kinds}, and not {columns}")
+    wanted = compute(lake, view)
+    if found.rows != wanted:
+        pairs = itertools.zip_longest(found.rows, wanted)
+        difference = next(f"row {number}: {one} instead of {other}" for number, (one, other) in enumerate(pairs) if one != other)
+        raise AssertionError(f"{title}, {view}: {len(found.rows)} rows, {len(wanted)} wanted; {difference}")
+    return len(found.rows)
+
+
+def check_looks(engine: Engine, lake: tables.Lake, page: dict, title: str) -> tuple[int, int]:
+    """All looks at a panel: how many there are, and the most rows of one."""
+    sql, all_value = query_of(asking(page)[title])["rawSQL"], custom_all(page)
+    looks = {filled(sql, view, all_value): view for view in reversed(views(lake))}
+    rows, planned = 0, set()
+    for text, view in reversed(looks.items()):
+        # Once for a month, and once for a range within a day.
+        if view.days() not in planned and len(planned) < 2:
+            planned.add(view.days())
+            check_reads(engine, title, text, view)
+        rows = max(rows, check_answer(engine, lake, title, text, view))
+    if not rows:
+        raise AssertionError(f"{title} is always empty, so nothing was shown")
+    return len(looks), rows
+
+
+def custom_all(page: dict) -> str:
+    return next(it["allValue"] for it in page["templating"]["list"] if it["name"] == "stage")
+
+
+def odd_sessions(time: datetime.datetime) -> list[tables.Session]:
+    """Sessions in every state, of a stage that was renamed, of two with one name, and of one without."""
+    hours = lambda number: time - number * datetime.timedelta(hours=1)
+    rows = [
+        # Written, collected and failed so many hours ago.
+        ("StageOne", "Maths", "st-Done", 20, 19, None),
+        ("StageOne", "Sums", "st-DoneAfterFailing", 20, 2, 3),
+        ("StageTwo", "Maths", "st-NotCollected", 2, None, None),
+        ("StageTwo", "Maths", "st-FailingToBeCollected", 5, None, 3),
+        ("StageTwo", "Maths", "st-FailedLongAgo", 40, None, 30),
+        ("StageSix", "", "st-Missing", None, None, None),
+        ("StageSix", "", "st-Failing", None, None, 2),
+        ("StageSix", "", "st-MissingSinceLongAgo", None, None, 25),
+        ("Stage0It", "L'été", "st-FailedBetween", 10, 2, 5),
+        ("Stage0It", None, "st-Nameless", 10, 2, None),
+    ]
+    found = []
+    for number, (stage, name, session_id, *written) in enumerate(rows):
+        start = midnight("2026-11-05") + number * datetime.timedelta(hours=1)
+        times = [None if it is None else hours(it).replace(microsecond=0) for it in written]
+        found.append(
+            tables.Session(ARN.removesuffix("StageOne") + stage, name, None, session_id, start, start + MINUTE, *times, start.date().isoformat())
+        )
+    return [*found, found[0]._replace(session_id="st-Live", session_end_time=None, attendance_written_time=None)]
+
+
+def odd_people() -> list[tables.Attendance]:
+    """Two days with people who have no user id, and one on which nobody has any."""
+    people = [("2026-11-04", "ana"), ("2026-11-04", ""), ("2026-11-05", None), ("2026-11-05", ""), ("2026-11-06", "ana")]
+    of = lambda **values: tables.Attendance(**{**dict.fromkeys(tables.Attendance._fields), **values})
+    return [of(dt=dt, stage_arn=ARN, user_id=user_id) for dt, user_id in people]
+
+
+def odd_errors() -> list[tables.Event]:
+    """Errors without a code, participants of two sessions with one id, and events that are no errors."""
+    events = [
+        *[("st-One", "p1", "JOIN_ERROR", None), ("st-One", "p1", "JOIN_ERROR", "B"), ("st-Two", "p1", "JOIN_ERROR", None)],
+        *[("st-One", "p1", "JOIN_ERROR", "A"), ("st-One", "p2", "JOIN_ERROR", "A"), ("st-One", "p1", "JOINED", None)],
+        *[("st-One", "p1", None, "A"), ("st-One", "p1", "ERROR", "A"), ("st-One", "p1", "A_ERROR_OF_IT", "A")],
+    ]
+    names = ("session_id", "participant_id", "name", "error_code")
+    of = lambda **values: tables.Event(**{**dict.fromkeys(tables.Event._fields), **values})
+    return [of(dt="2026-11-05", stage_arn=ARN, **dict(zip(names, event))) for event in events]
+
+
+def values_of(name: str, rows: list) -> str:
+    """A table of these rows, in SQL."""
+
+    def literal(column: str, value) -> str:
+        kind = TIME if column.endswith("_time") else "map(varchar, varchar)" if column == "stage_tags" else "varchar"
+        return f"CAST({'NULL' if value is None else quoted([str(value)])} AS {kind})"
+
+    lines = ", ".join(f"({', '.join(map(literal, row._fields, row))})" for row in rows)
+    return f"(VALUES {lines}) AS {name} ({', '.join(rows[0]._fields)})"
+
+
+def check_odd(engine: Engine, lake: tables.Lake, page: dict) -> None:
+    """What the lake has none of, or only at times: with tables of it instead of the lake's."""
+    odd = dataclasses.replace(lake, sessions=odd_sessions(now()), participants=odd_people(), participant_events=odd_errors())
+    view = View(midnight("2026-11-04"), midnight("2026-11-05"))
+    for name, title in [
+        *[("sessions", title) for title in ("stage", "session", "Sessions by state")],
+        ("sessions", "Sessions that are failing, missing or not collected"),
+        ("participants", "People a day"),
+        ("participant_events", "Errors"),
+    ]:
+        sql = filled(query_of(asking(page)[title])["rawSQL"], view, custom_all(page))
+        text = sql.replace(f"FROM {name}\n", f"FROM {values_of(name, getattr(odd, name))}\n")
+        check_answer(engine, odd, title, text, view)
+
+
 def check_dashboard(engine: Engine, lake: tables.Lake) -> None:
+    """All of it. The rows of `sessions` must be those that the last sweep wrote."""
     text = FILE.read_text(encoding="utf-8")
     check_made(text)
     page = json.loads(text)
+    check_page(page)
+    check_odd(engine, lake, page)
+    for title in SHOWN:
+        looks, rows = check_looks(engine, lake, page, title)
+        print(f"  {title:<52} {looks:>3} looks, up to {rows:>5} rows", flush=True)
+
+
+def check_page(page: dict) -> None:
+    """What can be said without an answer."""
     check_schema(page)
-    ask = asking(page)
-    if ask.keys() != SHOWN.keys():
-        raise AssertionError(f"panels and variables that are not checked, or not there: {ask.keys() ^ SHOWN.keys()}")
+    if asking(page).keys() != SHOWN.keys():
+        raise AssertionError(f"panels and variables that are not checked, or not there: {asking(page).keys() ^ SHOWN.keys()}")
     identities = [it["id"] for it in page["panels"]]
     if len(set(identities)) < len(identities) or page["timezone"] != "utc":
         raise AssertionError("panels need an id each, and times are UTC")
-    all_value = next(it["allValue"] for it in page["templating"]["list"] if it["name"] == "stage")
-    seen = views(lake)
-    for title, one in ask.items():
-        columns, compute = SHOWN[title]
-        check_panel(one, columns)
-        rows = milliseconds = 0
-        asked, planned = set(), set()
-        for view in seen:
-            sql = filled(query_of(one)["rawSQL"], view, all_value)
-            if sql in asked:
-                continue
-            asked.add(sql)
-            # Once for a month, and once for a range within a day.
-            if view.days() not in planned and len(planned) < 2:
-                planned.add(view.days())
-                check_reads(engine, title, sql, view)
-            found = engine.query(sql)
-            kinds = {name: re.sub(r"^varchar\(\d+\)$", "varchar", kind) for name, kind in found.columns}
-            if kinds != columns:
-                raise AssertionError(f"{title} has the columns {kinds}, and not {columns}")
-            wanted = compute(lake, view)
-            if found.rows != wanted:
-                pairs = itertools.zip_longest(found.rows, wanted)
-                difference = next(f"row {number}: {a} instead of {b}" for number, (a, b) in enumerate(pairs) if a != b)
-                raise AssertionError(f"{title}, {view}: {len(found.rows)} rows, {len(wanted)} wanted; {difference}")
-            rows, milliseconds = max(rows, len(found.rows)), max(milliseconds, found.milliseconds)
-        if not rows:
-            raise AssertionError(f"{title} is always empty, so nothing was shown")
-        print(f"  {title:<52} {len(asked):>3} looks, up to {rows:>5} rows and {milliseconds:>6} ms", flush=True)
+    for title, one in asking(page).items():
+        check_panel(one, SHOWN[title][0])
+
+
+# Where, what is wrong, and the text that another takes the place of: the check must notice each.
+MISTAKES = [
+    ("Sessions a day", "sessions of live stages are left out", "GROUP BY dt", "AND session_end_time IS NOT NULL\nGROUP BY dt"),
+    ("Sessions a day", "the stage is forgotten", "stage_arn IN (${stage:sqlstring}) OR", "stage_arn IS NOT NULL OR"),
+    ("Sessions a day", "the last day is left out", "AND $__rawTimeTo", "AND '2026-11-29' AND dt < $__rawTimeTo"),
+    ("People a day", "empty user ids are users", "nullif(user_id, '')", "user_id"),
+    ("People a day", "0 users where they are not known", "nullif(count(DISTINCT nullif(user_id, '')), 0)", "count(DISTINCT nullif(user_id, ''))"),
+    ("Most participants connected at once", "the day of the session's start", "date(date_add('millisecond', -1, next_instant))", "date(instant)"),
+    ("Participant-hours a day, by stage", "a stage too many", "place > 10", "place > 11"),
+    ("Participant-hours a day, by stage", "whole hours", "3600000e0", "3600000"),
+    ("Errors", "participants of two stages with one session id are one", "ROW(stage_arn, session_id, participant_id)", "participant_id"),
+    ("Participants connected, minute by minute", "who leaves is still there", "ARRAY[joined_ms, left_ms]", "ARRAY[joined_ms, left_ms + 1]"),
+    ("Participants connected, minute by minute", "two stages with one session id", "AND stage_arn = split_part(${session:sqlstring}, ' ', 2)", ""),
+    ("Who attended the chosen session", "an end that is not known", "attended.leave_inferred,", "false,"),
+    ("Sessions by state", "a failure that success followed", "> coalesce(attendance_written_time,", "> coalesce(NULL,"),
+    ("Sessions by state", "a failure of long ago", "INTERVAL '1' DAY", "INTERVAL '2' DAY"),
+    ("session", "a session that is live", "AND session_end_time IS NOT NULL", ""),
+    ("stage", "the first name instead of the last", "max_by", "min_by"),
+]
+
+
+def break_dashboard(engine: Engine, lake: tables.Lake) -> None:
+    """The dashboard, done wrong: each must be noticed."""
+    text = FILE.read_text(encoding="utf-8")
+    page = json.loads(text)
+
+    def notice(what: str, check) -> None:
+        try:
+            check()
+        except (AssertionError, trino.exceptions.TrinoUserError) as error:
+            print(f"  {what}: {str(error).splitlines()[0][:150]}", flush=True)
+        else:
+            raise AssertionError(f"{what} was not noticed")
+
+    notice("a file that was changed by hand", lambda: check_made(text.replace('"bars"', '"line"')))
+    for what, old, new in [
+        ("a member that Grafana does not know", '"noValue"', '"emptyValue"'),
+        ("a value that Grafana does not know", '"drawStyle": "bars"', '"drawStyle": "stripes"'),
+        ("a number that is text", '"schemaVersion": 41', '"schemaVersion": "41"'),
+        ("a column that is not there", '"xField": "minute"', '"xField": "minutes"'),
+        ("a panel that says nothing of an empty answer", '"noValue": "No session started in this time range."', '"noValue": ""'),
+    ]:
+        changed = text.replace(old, new)
+        if changed == text:
+            raise AssertionError(f"{old!r} is not in the dashboard")
+        notice(what, lambda: check_page(json.loads(changed)))
+    for title, what, old, new in MISTAKES:
+        wrong = json.loads(text)
+        query = query_of(asking(wrong)[title])
+        if old not in query["rawSQL"]:
+            raise AssertionError(f"{old!r} is not in the SQL of {title}")
+        query["rawSQL"] = query["rawSQL"].replace(old, new)
+
+        def check() -> None:
+            check_odd(engine, lake, wrong)
+            check_looks(engine, lake, wrong, title)
+
+        notice(f"{title}: {what}", check)
