@@ -155,6 +155,9 @@ report-browser: $(TOOLS) ## That page in a real browser, with strangers' strings
 	@$(VENV)/bin/python -B tests/check_report.py .local/report
 	@$(VENV)/bin/python -B tests/browse_report.py .local/report
 
+dashboard: $(TOOLS) ## dashboards/grafana.json, after a change of dashboards/grafana.py
+	@$(VENV)/bin/python -B dashboards/grafana.py
+
 # Looked at each time, since a venv can go stale without any file of ours being newer.
 $(TOOLS): always
 	@tools/venv.sh $(VENV) requirements.txt
@@ -166,4 +169,4 @@ $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-quota costs bill test check athena query build deploy \
-  sweep backfill export collect redrive rewrite recollect erase report report-browser soak always
+  sweep backfill export collect redrive rewrite recollect erase report report-browser dashboard soak always

@@ -26,7 +26,7 @@ from engine import ROOT, Engine
 
 FILE = ROOT / "dashboards" / "grafana.json"
 PLUGIN = "grafana-athena-datasource"
-ALL = object()
+ALL = "all stages"
 ARN = "arn:aws:ivs:us-west-2:123456789012:stage/StageOne"
 MINUTE = datetime.timedelta(minutes=1)
 # What the data source makes a time, a number, a truth value or text of. Of a decimal it makes text.
@@ -47,7 +47,7 @@ class View(typing.NamedTuple):
     def shown(self, rows: list) -> list:
         """The rows of the range and the stages."""
         first, last = self.days()
-        return [row for row in rows if first <= row.dt <= last and (self.stages is ALL or row.stage_arn in self.stages)]
+        return [row for row in rows if first <= row.dt <= last and (self.stages == ALL or row.stage_arn in self.stages)]
 
     def of_session(self, rows: list) -> list:
         first, last = self.days()
@@ -62,7 +62,7 @@ def quoted(values: list[str]) -> str:
 def filled(sql: str, view: View, all_value: str) -> str:
     """The SQL that reaches Athena: Grafana puts in the variables first, and the data source the macros."""
     # A custom value for all is put in as it is ("Variable selection options").
-    stages = all_value if view.stages is ALL else quoted(view.stages)
+    stages = all_value if view.stages == ALL else quoted(view.stages)
     values = {"stage": stages, "session": quoted([" ".join(view.session or ())])}
     sql = re.sub(r"\$\{(\w+):sqlstring\}", lambda match: values[match[1]], sql)
     # "Amazon Athena query editor": the range's beginning and end in this format, with the quotes of the format.
@@ -255,8 +255,12 @@ def fits(value, kind, where: str) -> None:
     """Fails if a value is not of the type that the SDK's model gives it."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Union:
-        if type(value) in arguments and hasattr(value, "to_json"):
-            return check_model(value, where)
+        if value is None and type(None) in arguments:
+            return
+        arguments = [it for it in arguments if it is not type(None)]
+        # The one of which it says more.
+        if len(arguments) == 1 or type(value) in arguments:
+            return fits(value, type(value) if type(value) in arguments else arguments[0], where)
         for one in arguments:
             try:
                 return fits(value, one, where)
@@ -419,7 +423,7 @@ def check_answer(engine: Engine, lake: tables.Lake, title: str, sql: str, view: 
     if found.rows != wanted:
         pairs = itertools.zip_longest(found.rows, wanted)
         difference = next(f"row {number}: {one} instead of {other}" for number, (one, other) in enumerate(pairs) if one != other)
-        raise AssertionError(f"{title}, {view}: {len(found.rows)} rows, {len(wanted)} wanted; {difference}")
+        raise AssertionError(f"{title}: {difference}; {len(found.rows)} rows instead of {len(wanted)}; {view}")
     return len(found.rows)
 
 
@@ -549,6 +553,7 @@ MISTAKES = [
     ("Participant-hours a day, by stage", "a stage too many", "place > 10", "place > 11"),
     ("Participant-hours a day, by stage", "whole hours", "3600000e0", "3600000"),
     ("Errors", "participants of two stages with one session id are one", "ROW(stage_arn, session_id, participant_id)", "participant_id"),
+    ("Errors", "days after the range", "AND $__rawTimeTo('yyyy-MM-dd')", "AND '9999-12-31'"),
     ("Participants connected, minute by minute", "who leaves is still there", "ARRAY[joined_ms, left_ms]", "ARRAY[joined_ms, left_ms + 1]"),
     ("Participants connected, minute by minute", "two stages with one session id", "AND stage_arn = split_part(${session:sqlstring}, ' ', 2)", ""),
     ("Who attended the chosen session", "an end that is not known", "attended.leave_inferred,", "false,"),
