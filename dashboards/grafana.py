@@ -484,7 +484,7 @@ def built() -> dashboard.Dashboard:
                 "No session is chosen, or the chosen one is not collected, or nobody was connected to it.",
                 query(CURVE),
             ),
-            minute="minutes since the session's start",
+            # The panel finds its x by name, so minute keeps its own.
             connected_at_once="connected at once",
         )
         .x_field("minute")

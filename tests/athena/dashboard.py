@@ -552,7 +552,7 @@ MISTAKES = [
     ("Most participants connected at once", "the day of the session's start", "date(date_add('millisecond', -1, next_instant))", "date(instant)"),
     ("Participant-hours a day, by stage", "a stage too many", "place > 10", "place > 11"),
     ("Participant-hours a day, by stage", "whole hours", "3600000e0", "3600000"),
-    ("Errors", "participants of two stages with one session id are one", "ROW(stage_arn, session_id, participant_id)", "participant_id"),
+    ("Errors", "participants of two sessions with one id are one", "ROW(stage_arn, session_id, participant_id)", "participant_id"),
     ("Errors", "days after the range", "AND $__rawTimeTo('yyyy-MM-dd')", "AND '9999-12-31'"),
     ("Participants connected, minute by minute", "who leaves is still there", "ARRAY[joined_ms, left_ms]", "ARRAY[joined_ms, left_ms + 1]"),
     ("Participants connected, minute by minute", "two stages with one session id", "AND stage_arn = split_part(${session:sqlstring}, ' ', 2)", ""),
