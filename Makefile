@@ -168,6 +168,9 @@ picture: $(TOOLS) ## README's picture of that page, anew, of a made-up seminar; 
 	@chromium --headless=new --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir=.local/picture/profile \
 	  --window-size=1000,1180 --screenshot=docs/report.png "file://$(CURDIR)/.local/picture/report.html"
 
+dashboard: $(TOOLS) ## dashboards/grafana.json, after a change of dashboards/grafana.py
+	@$(VENV)/bin/python -B dashboards/grafana.py
+
 # Looked at each time, since a venv can go stale without any file of ours being newer.
 $(TOOLS): always
 	@tools/venv.sh $(VENV) requirements.txt
@@ -179,4 +182,4 @@ $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
 .PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-queries bench-quota costs bill test check athena query build deploy \
-  sweep backfill export collect redrive rewrite recollect erase report report-browser picture soak always
+  sweep backfill export collect redrive rewrite recollect erase report report-browser picture dashboard soak always

@@ -27,6 +27,7 @@ import pyarrow.compute
 import pyarrow.parquet
 import trino
 
+import dashboard
 import expected
 import mistakes
 import tables
@@ -856,6 +857,10 @@ def main() -> None:
         fill(engine, "sweep")
         lake.sessions = tables.sessions(known(), written(engine))
         check_pack(engine, files, lake)
+        print("the dashboard for Grafana, each variable and panel, against the same without SQL:")
+        dashboard.check_dashboard(engine, lake)
+        print("the dashboard broken on purpose, and noticed:")
+        dashboard.break_dashboard(engine, lake)
 
 
 if __name__ == "__main__":
