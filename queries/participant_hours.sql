@@ -34,8 +34,8 @@ tagged AS (
   SELECT stage_arn, session_id, entry.tag
   FROM sessions
   CROSS JOIN UNNEST(stage_tags) AS entry (tag_key, tag)
-  WHERE dt IN (SELECT dt FROM days)
-    AND entry.tag_key = ?
+  WHERE entry.tag_key = ?
+    AND dt IN (SELECT dt FROM days)
 ),
 rates AS (
   SELECT rate
