@@ -40,6 +40,11 @@ COLUMNS = {
     "publications": list(tables.Publication._fields),
     "subscriptions": list(tables.Subscription._fields),
 }
+# The queries that take two days and the id of a session.
+OF_SESSION = (
+    *["who_was_in_session", "users_of_session", "concurrency_of_session", "who_watched_whom", "retention"],
+    "arrivals_per_minute",
+)
 VIEWS = ("stays", "publications", "subscriptions")
 TABLES = [name for name in COLUMNS if name not in VIEWS]
 # As Athena names them: its varchar has no length, its timestamps are of milliseconds.
@@ -215,10 +220,11 @@ def run(engine: Engine, lake: tables.Lake, query: Query, values: list[str]) -> R
 
 def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
     """Beside a query's examples, what is hard for it."""
-    if name in ("who_was_in_session", "arrivals_per_minute"):
+    if name in OF_SESSION:
         days = [("2026-11-03", "2026-11-04"), ("2026-11-03", "2026-11-03"), ("2026-11-04", "2026-11-04")]
         values = [(*day, session) for day in days for session in ("st-Midnight00001", "st-Future0000001")]
         values += [("2026-11-01", "2026-11-30", session) for session in ("st-Reconnect0001", "st-Twins00000001")]
+        values += [("2026-11-05", "2026-11-10", session) for session in ("st-Target0000001", "st-Target0000002")]
         values += [("2026-11-02", "2026-11-02", session) for session in ("st-Nobody0000001", "st-Unknown000001")]
         values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
         # It is not collected yet.

@@ -3,12 +3,15 @@
 Each takes the rows of all tables and views (tables.Lake), the time, and the parameters.
 """
 
+import bisect
 import collections
 import datetime
 import itertools
 import re
 
 DAY = datetime.timedelta(days=1)
+MINUTE = datetime.timedelta(minutes=1)
+MILLISECOND = datetime.timedelta(milliseconds=1)
 RECORDING = ("STARTING", "ACTIVE", "STOPPING")
 
 # Each column's member of the API, in the table's order; those of the session come first.
@@ -97,26 +100,117 @@ def by_join(table: list[Row]) -> list[Row]:
     )
 
 
+def is_collected(row: Row) -> bool:
+    """Whether IVS was asked when the participant was there."""
+    return row.attendance is not None and row.attendance.connected_ms is not None
+
+
+def percent(part: int, whole: int) -> int | None:
+    return 100 * part // whole if whole else None
+
+
+def session_ms(row) -> int:
+    return (row.session_end_time - row.session_start_time) // MILLISECOND
+
+
+def person(row) -> tuple:
+    """Who it is: a user with all participants, or a participant of whom there is no user id."""
+    return (row.user_id,) if row.user_id else (row.user_id, row.participant_id)
+
+
+def there_at(stays: list, now: datetime.datetime) -> list:
+    return [stay for stay in stays if stay.joined_at <= now < stay.left_at]
+
+
+def covered_ms(stays: list, times: int = 1) -> int:
+    """How long at least so many of the stays went on at once."""
+    borders = sorted({border for stay in stays for border in (stay.joined_at, stay.left_at)})
+    stretches = zip(borders, borders[1:])
+    return sum((end - begin) // MILLISECOND for begin, end in stretches if len(there_at(stays, begin)) >= times)
+
+
+def by_participant(rows: list) -> dict[tuple, list]:
+    return grouped(rows, "dt", "stage_arn", "session_id", "participant_id")
+
+
+def in_session(rows: list, first: str, last: str, session_id: str) -> dict[tuple, list]:
+    """The rows of sessions with this id, by stage."""
+    return grouped([row for row in started(rows, first, last) if row.session_id == session_id], "stage_arn")
+
+
 def who_was_in_session(lake, now, first, last, session_id):
     found = []
-    here = [row for row in started(lake.participants, first, last) if row.session_id == session_id]
-    for _, people in grouped(here, "stage_arn").items():
+    stays = by_participant(started(lake.stays, first, last))
+    for people in in_session(lake.participants, first, last, session_id).values():
         for row in by_join(people):
             attended = row.attendance
-            left, minutes, inferred = None, None, None
-            if attended:
-                left = attended.last_leave_time
-                if attended.leave_inferred:
-                    left = max(attended.session_end_time, attended.last_event_time)
+            left, minutes, inferred, share, times = [None] * 5
+            if is_collected(row):
+                its = stays.get((row.dt, row.stage_arn, row.session_id, row.participant_id), [])
+                left = max(stay.left_at for stay in its) if attended.leave_inferred else attended.last_leave_time
                 minutes = attended.connected_ms // 60_000
                 inferred = attended.join_inferred or attended.leave_inferred
+                share = percent(attended.connected_ms, session_ms(row))
+                times = len(its)
             found.append(
                 [
                     *[row.stage_arn, row.session_id, row.participant_id, row.user_id],
                     *[row.first_join_time, left, minutes, inferred],
-                    *[row.published, row.recording_state, row.state, row.session_end_time],
+                    *[row.published, row.recording_state, row.state, row.session_end_time, share, times],
                 ]
             )
+    return found
+
+
+def users_of_session(lake, now, first, last, session_id):
+    found = []
+    stays = in_session(lake.stays, first, last, session_id)
+    for (stage_arn,), people in in_session(lake.participants, first, last, session_id).items():
+        for who in {person(row) for row in people}:
+            its = by_join([row for row in people if person(row) == who])
+            joined = min((row.first_join_time for row in its if row.first_join_time), default=None)
+            ids = ", ".join(row.participant_id for row in its)
+            left, times, minutes, of_all, share, inferred = [None] * 6
+            if all(map(is_collected, its)):
+                spans = [stay for stay in stays.get((stage_arn,), []) if person(stay) == who]
+                times, left = len(spans), max((stay.left_at for stay in spans), default=None)
+                together = covered_ms(spans)
+                minutes, share = together // 60_000, percent(together, session_ms(its[0]))
+                of_all = sum(row.attendance.connected_ms for row in its) // 60_000
+                inferred = any(row.attendance.join_inferred or row.attendance.leave_inferred for row in its)
+            found.append(
+                [
+                    *[stage_arn, session_id, who[0], len(its), ids, times],
+                    *[joined, left, minutes, of_all, share, inferred],
+                ]
+            )
+    return sorted(found, key=lambda row: (row[0], row[6] is None, row[6] or now, row[4]))
+
+
+def concurrency_of_session(lake, now, first, last, session_id):
+    found = []
+    people = in_session(lake.participants, first, last, session_id)
+    for (stage_arn,), stays in in_session(lake.stays, first, last, session_id).items():
+        stays = [stay for stay in stays if stay.joined_at < stay.left_at]
+        if not stays:
+            continue
+        joins, leaves = sorted(stay.joined_at for stay in stays), sorted(stay.left_at for stay in stays)
+        there = lambda instant: bisect.bisect_right(joins, instant) - bisect.bisect_right(leaves, instant)
+        minute_of = lambda instant: instant.replace(second=0, microsecond=0)
+        minutes = collections.defaultdict(set)
+        minute = minute_of(joins[0])
+        while minute < leaves[-1]:
+            minutes[minute].add(minute)
+            minute += MINUTE
+        for instant in {*joins, *leaves} - {leaves[-1]}:
+            minutes[minute_of(instant)].add(instant)
+        missing = sum(not is_collected(row) for row in people[stage_arn,])
+        rows = []
+        for minute, instants in sorted(minutes.items()):
+            most = max(map(there, instants))
+            rows.append([stage_arn, minute, there(minute), most, min(at for at in instants if there(at) == most), False, missing])
+        next(row for row in rows if row[3] == max(row[3] for row in rows))[5] = True
+        found += rows
     return found
 
 
