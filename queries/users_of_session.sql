@@ -5,13 +5,13 @@
 --   2. the last day, e.g. '2026-11-06'
 --   3. the session's id, e.g. 'st-Reconnect0001'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each user id, in the order of joining; of two stages with a session of this id, one after the other. People
--- without a user id, null or empty, cannot be told apart: they have a row for each participant.
+-- Columns: a row for each user id, in the order of joining; of two stages with a session of this id, one after the other.
+-- People without a user id, null or empty, cannot be told apart: they have a row for each participant.
 -- participants: how many the user was, and participant_ids, in the order of joining. stays: of all of them. joined: the first
 -- time of joining. left_at: the end of the last stay. minutes: in which at least one of them was connected, in whole minutes,
 -- cut; two devices at once count once. minutes_of_participants: of each by itself, added up and cut, as IVS bills them.
--- share_of_session: minutes, of the session's length, in whole percent, cut. It exceeds 100 only if IVS told of times before the
--- session's start or after its end. inferred: IVS left out a joining or a leaving, so the times are an estimate.
+-- share_of_session: minutes, of the session's length, in whole percent, cut. It exceeds 100 only if IVS told of times before
+-- the session's start or after its end. inferred: IVS left out a joining or a leaving, so the times are an estimate.
 -- All but participants, participant_ids and joined are null until the session is collected, an hour or more after its end, and
 -- where IVS was not asked of one of the user's participants. left_at is null, too, where there is no stay.
 -- A replica neither joins nor leaves: its stays are the times in which it published.

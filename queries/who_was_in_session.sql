@@ -6,13 +6,13 @@
 --   3. the session's id, e.g. 'st-Reconnect0001'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each participant, in the order of joining; of two stages with a session of this id, one after the other.
--- joined: the first time of joining. left_at: the last time of leaving, or the session's end if IVS told of no leaving after the
--- last joining. minutes: how long the participant was connected, all stays together, in whole minutes, cut. inferred: IVS left
--- out a joining or a leaving, so minutes is an estimate. share_of_session: of the session's length, in whole percent, cut. It
--- exceeds 100 only if IVS told of times before the session's start or after its end. stays: how often the participant was
+-- joined: the first time of joining. left_at: the last time of leaving, or the session's end if IVS told of no leaving after
+-- the last joining. minutes: how long the participant was connected, all stays together, in whole minutes, cut. inferred: IVS
+-- left out a joining or a leaving, so minutes is an estimate. share_of_session: of the session's length, in whole percent, cut.
+-- It exceeds 100 only if IVS told of times before the session's start or after its end. stays: how often the participant was
 -- there; several when they left and came back.
--- left_at, minutes, inferred, share_of_session and stays are null until the session is collected, an hour or more after its end,
--- and of participants of whom IVS was not asked. A replica neither joins nor leaves: its stays are the times in which it
+-- left_at, minutes, inferred, share_of_session and stays are null until the session is collected, an hour or more after its
+-- end, and of participants of whom IVS was not asked. A replica neither joins nor leaves: its stays are the times in which it
 -- published.
 -- Reads only the days from 1 to 2.
 WITH days AS (

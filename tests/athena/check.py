@@ -229,6 +229,13 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
         values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
         # It is not collected yet.
         values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
+    elif name in ("late_and_early", "gaps"):
+        minutes = ("1", "3", "1440")
+        values = [("2026-11-13", "2026-11-13", "st-Lives00000001", number) for number in minutes]
+        values.append(("2026-11-01", "2026-11-06", "st-Reconnect0001", "0"))
+        values += [("2026-11-02", "2026-11-02", session, "3") for session in ("st-Lecture000001", "st-Nobody0000001")]
+        values += [("2026-11-03", "2026-11-04", "st-Midnight00001", "0"), ("2026-11-07", "2026-11-07", "st-Twins00000001", "0")]
+        values.append(("2026-11-01", "9999-12-31", "st-Lately0000001", "0"))
     elif name in ("attendance_of_user", "files_of_user"):
         odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
         values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
