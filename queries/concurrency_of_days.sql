@@ -7,13 +7,13 @@
 -- Columns: a row for each day, in UTC, on which somebody was connected. most: the most participants who were connected at once
 -- on this day, over all sessions and stages. most_at: when there were first so many; the day's beginning, if they were there
 -- since the day before. sessions and stages: in how many they were then. not_collected: participants of sessions that started
--- on this day of whom it is not known when they were there; if there are any, most may be too low. It is null where there are
--- none but these.
+-- on this day of whom it is not known when they were there; if there are any, most may be too low. most is null where nothing
+-- else is known of the day.
 -- Whoever leaves at an instant is not there together with who joins at it. A stay without length adds nobody. A stay whose
 -- beginning or end is inferred counts as it is in the view stays. A replica counts while it published: IVS bills it as
--- connected. Reads only the days from 1 to 2: the sessions that started on them, in UTC. Those that started before are missing
--- on the first days while they go on: ask from some days earlier. Compare most with Service Quotas, concurrent participants of
--- a Region.
+-- connected.
+-- Reads only the days from 1 to 2: the sessions that started on them, in UTC. Those that started before are missing on the
+-- first days while they go on: ask from some days earlier, too.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
   FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
@@ -21,17 +21,26 @@ WITH days AS (
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
-
-unknown AS (
-  SELECT date(participants.dt) AS day, count_if(connected_ms IS NULL) AS not_collected
+listed AS (
+  SELECT *
   FROM participants
-  LEFT JOIN attendance
-    ON attendance.dt = participants.dt
-    AND attendance.stage_arn = participants.stage_arn
-    AND attendance.session_id = participants.session_id
-    AND attendance.participant_id = participants.participant_id
-  WHERE participants.dt IN (SELECT dt FROM days)
-  GROUP BY date(participants.dt)
+  WHERE dt IN (SELECT dt FROM days)
+),
+attended AS (
+  SELECT *
+  FROM attendance
+  WHERE dt IN (SELECT dt FROM days)
+),
+unknown AS (
+  SELECT date(listed.dt) AS day, count_if(connected_ms IS NULL) AS not_collected
+  FROM listed
+  LEFT JOIN attended
+    ON attended.dt = listed.dt
+    AND attended.stage_arn = listed.stage_arn
+    AND attended.session_id = listed.session_id
+    AND attended.participant_id = listed.participant_id
+  GROUP BY date(listed.dt)
+  HAVING count_if(connected_ms IS NULL) > 0
 ),
 pieces AS (
   SELECT

@@ -22,23 +22,31 @@ WITH days AS (
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
-
-unknown AS (
-  SELECT participants.dt, participants.stage_arn, participants.session_id, count_if(connected_ms IS NULL) AS not_collected
+listed AS (
+  SELECT *
   FROM participants
-  LEFT JOIN attendance
-    ON attendance.dt = participants.dt
-    AND attendance.stage_arn = participants.stage_arn
-    AND attendance.session_id = participants.session_id
-    AND attendance.participant_id = participants.participant_id
-  WHERE participants.dt IN (SELECT dt FROM days)
-  GROUP BY participants.dt, participants.stage_arn, participants.session_id
+  WHERE dt IN (SELECT dt FROM days)
+),
+attended AS (
+  SELECT *
+  FROM attendance
+  WHERE dt IN (SELECT dt FROM days)
+),
+unknown AS (
+  SELECT listed.dt, listed.stage_arn, listed.session_id, count_if(connected_ms IS NULL) AS not_collected
+  FROM listed
+  LEFT JOIN attended
+    ON attended.dt = listed.dt
+    AND attended.stage_arn = listed.stage_arn
+    AND attended.session_id = listed.session_id
+    AND attended.participant_id = listed.participant_id
+  GROUP BY listed.dt, listed.stage_arn, listed.session_id
 ),
 stayed AS (
   SELECT *
   FROM stays
-  WHERE dt IN (SELECT dt FROM days)
-    AND session_id = ?
+  WHERE session_id = ?
+    AND dt IN (SELECT dt FROM days)
     AND joined_at < left_at
 ),
 stretches AS (

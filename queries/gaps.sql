@@ -24,23 +24,10 @@ WITH days AS (
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
-
 attended AS (
   SELECT *
   FROM attendance
   WHERE dt IN (SELECT dt FROM days)
-    AND session_id = ?
-),
-allowed AS (
-  SELECT number * 60000 AS milliseconds
-  FROM UNNEST(sequence(0, 1440)) AS numbers (number)
-  WHERE number = CAST(
-      regexp_replace(
-        'not 0 to 1440 whole minutes: ' || ?,
-        '^not 0 to 1440 whole minutes: (\d|[1-9]\d{1,2}|1[0-3]\d\d|14[0-3]\d|1440)$',
-        '$1'
-      ) AS integer
-    )
 ),
 stayed AS (
   SELECT
@@ -58,8 +45,20 @@ stayed AS (
     AND attended.stage_arn = stays.stage_arn
     AND attended.session_id = stays.session_id
     AND attended.participant_id = stays.participant_id
-  WHERE stays.dt IN (SELECT dt FROM days)
+  WHERE stays.session_id = ?
+    AND stays.dt IN (SELECT dt FROM days)
     AND NOT while_publishing
+),
+allowed AS (
+  SELECT number * 60000 AS milliseconds
+  FROM UNNEST(sequence(0, 1440)) AS numbers (number)
+  WHERE number = CAST(
+      regexp_replace(
+        'not 0 to 1440 whole minutes: ' || ?,
+        '^not 0 to 1440 whole minutes: (\d|[1-9]\d{1,2}|1[0-3]\d\d|14[0-3]\d|1440)$',
+        '$1'
+      ) AS integer
+    )
 ),
 returns AS (
   SELECT

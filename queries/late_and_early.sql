@@ -16,7 +16,8 @@
 -- IVS was not asked, or told of no leaving. Until then only those who were late are there.
 -- A row is a participant, and not a user, because people without a user id cannot be told apart: who came back with a new token
 -- is a new participant, and is late as such. users_of_session puts them together. Who never joined is not there, and no
--- replica. A number of another form is refused.
+-- replica.
+-- A number of another form is refused.
 -- Reads only the days from 1 to 2.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
@@ -25,12 +26,11 @@ WITH days AS (
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
-
 listed AS (
   SELECT *
   FROM participants
-  WHERE dt IN (SELECT dt FROM days)
-    AND session_id = ?
+  WHERE session_id = ?
+    AND dt IN (SELECT dt FROM days)
     AND replication_type IS DISTINCT FROM 'REPLICA'
 ),
 allowed AS (

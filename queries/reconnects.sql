@@ -9,7 +9,8 @@
 -- token. seconds_at_once: for how long, in whole seconds, cut; a few, if the new connection stood before the old one was given
 -- up. at_once and seconds_at_once are null until the session is collected, an hour or more after its end, and where IVS was not
 -- asked of one of them. A replica neither joins nor leaves: it is connected while it published. What is inferred counts as it
--- is in stays. Reads only the days from 1 to 2: the sessions that started on them, in UTC.
+-- is in stays.
+-- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- People without a user id cannot be told apart and are left out.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
@@ -18,7 +19,6 @@ WITH days AS (
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
-
 listed AS (
   SELECT *
   FROM participants

@@ -23,14 +23,13 @@ WITH days AS (
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
-
 listed AS (
   SELECT
     *,
     if(user_id <> '', NULL, participant_id) AS nameless_id
   FROM participants
-  WHERE dt IN (SELECT dt FROM days)
-    AND session_id = ?
+  WHERE session_id = ?
+    AND dt IN (SELECT dt FROM days)
 ),
 attended AS (
   SELECT *

@@ -20,7 +20,6 @@ WITH days AS (
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
-
 watched AS (
   SELECT
     dt,
@@ -35,8 +34,8 @@ watched AS (
     max(stopped_at) AS stopped_at,
     bool_or(inferred) AS inferred
   FROM subscriptions
-  WHERE dt IN (SELECT dt FROM days)
-    AND session_id = ?
+  WHERE session_id = ?
+    AND dt IN (SELECT dt FROM days)
   GROUP BY dt, stage_arn, session_id, viewer, viewer_user_id, publisher
 ),
 listed AS (

@@ -264,7 +264,10 @@ def check_malformed_days(engine: Engine, files: list[Query]) -> None:
     for query in files:
         days = [place for place, value in enumerate(query.examples) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value)]
         # The days of the examples, days without files, and nobody's rows.
-        quiet = [literal("2026-10-05") if place in days else literal("nobody") for place in range(len(query.examples))]
+        quiet = [
+            literal("2026-10-05") if place in days else value if re.fullmatch(r"'\d+'", value) else literal("nobody")
+            for place, value in enumerate(query.examples)
+        ]
         for place in days:
             for base, malformed, said in [
                 (query.examples, "2026-11-1", "not YYYY-MM-DD: 2026-11-1"),
@@ -277,6 +280,18 @@ def check_malformed_days(engine: Engine, files: list[Query]) -> None:
     for malformed in ["01.11.2026", "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "today", "x 2026-11-01", ""]:
         values = ", ".join(map(literal, [malformed, "2026-11-30", "ana"]))
         fails(f"{query.name} {values}", f"not YYYY-MM-DD: {malformed}", lambda: engine.query(query.sql, values))
+
+
+def check_malformed_minutes(engine: Engine, files: list[Query]) -> None:
+    """So is a number of minutes that is none, or is out of range, also where there is nothing to find."""
+    for query in files:
+        for place in (place for place, value in enumerate(query.examples) if re.fullmatch(r"'\d{1,4}'", value)):
+            for malformed in ["", "-1", "+1", "1441", "05", "5.0", " 5", "10000000000", "five", "\u0665"]:
+                quiet = [literal("2026-10-05")] * 2 + [literal("nobody")] * (len(query.examples) - 2)
+                for base in (query.examples, quiet):
+                    values = [literal(malformed) if place == at else value for at, value in enumerate(base)]
+                    said = f"not 0 to 1440 whole minutes: {malformed}"
+                    fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
 
 
 def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:
@@ -749,6 +764,8 @@ def main() -> None:
         print("README's query has the answer that README shows", flush=True)
         check_malformed_days(engine, files)
         print("every query refuses a day that is no date of the form YYYY-MM-DD", flush=True)
+        check_malformed_minutes(engine, files)
+        print("every query refuses minutes that are no whole number from 0 to 1440", flush=True)
         check_erasure(engine, files, lake)
         print("a user's rows are erased, and come back only as docs/erasure.md says", flush=True)
         print("broken on purpose, and noticed:")
