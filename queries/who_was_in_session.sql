@@ -51,7 +51,8 @@ SELECT
   listed.recording_state,
   listed.state,
   listed.session_end_time,
-  connected_ms * 100 / nullif(date_diff('millisecond', listed.session_start_time, listed.session_end_time), 0) AS share_of_session,
+  connected_ms * 100
+    / nullif(date_diff('millisecond', listed.session_start_time, listed.session_end_time), 0) AS share_of_session,
   if(connected_ms IS NOT NULL, coalesce(stays, 0)) AS stays
 FROM listed
 LEFT JOIN attended

@@ -225,7 +225,7 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
         values = [(*day, session) for day in days for session in ("st-Midnight00001", "st-Future0000001")]
         values += [("2026-11-01", "2026-11-30", session) for session in ("st-Reconnect0001", "st-Twins00000001")]
         values += [("2026-11-05", "2026-11-10", session) for session in ("st-Target0000001", "st-Target0000002")]
-        values += [("2026-11-02", "2026-11-02", session) for session in ("st-Nobody0000001", "st-Unknown000001")]
+        values += [("2026-11-02", "2026-11-02", session) for session in ("st-Lecture000001", "st-Nobody0000001", "st-Unknown000001")]
         values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
         # It is not collected yet.
         values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
