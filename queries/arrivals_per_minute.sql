@@ -9,7 +9,7 @@
 -- its end. A last row without a minute counts those of whom IVS has no time of joining.
 -- Reads only the days from 1 to 2. The day is that of the session's start, whenever the arrivals were: those after
 -- midnight are among them.
--- How many were there at a time cannot be told: IVS lists no time of leaving.
+-- How many were there at a time: concurrency_of_session, once the session is collected.
 SELECT
   stage_arn,
   date_trunc('minute', first_join_time) AS minute,

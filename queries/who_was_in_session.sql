@@ -6,11 +6,14 @@
 --   3. the session's id, e.g. 'st-Reconnect0001'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each participant, in the order of joining; of two stages with a session of this id, one after the other.
--- joined: the first time of joining. left_at: the last time of leaving, or the session's end if IVS told of no leaving after the
--- last joining. minutes: how long the participant was connected, all stays together, in whole minutes. inferred: IVS left out
--- a joining or a leaving, so minutes is an estimate.
--- left_at, minutes and inferred are null until the session is collected, an hour or more after its end. A replica neither
--- joins nor leaves: its minutes are those in which it published.
+-- joined: the first time of joining. left_at: the last time of leaving, or the session's end if IVS told of no leaving after
+-- the last joining. minutes: how long the participant was connected, all stays together, in whole minutes, cut. inferred: IVS
+-- left out a joining or a leaving, so minutes is an estimate. share_of_session: of the session's length, in whole percent, cut.
+-- It exceeds 100 only if IVS told of times before the session's start or after its end. stays: how often the participant was
+-- there; several when they left and came back.
+-- left_at, minutes, inferred, share_of_session and stays are null until the session is collected, an hour or more after its
+-- end, and of participants of whom IVS was not asked. A replica neither joins nor leaves: its stays are the times in which it
+-- published.
 -- Reads only the days from 1 to 2.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
@@ -20,16 +23,15 @@ WITH days AS (
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
 attended AS (
-  SELECT
-    dt,
-    stage_arn,
-    session_id,
-    participant_id,
-    if(leave_inferred, greatest(session_end_time, last_event_time), last_leave_time) AS left_at,
-    connected_ms / 60000 AS minutes,
-    join_inferred OR leave_inferred AS inferred
+  SELECT *
   FROM attendance
   WHERE dt IN (SELECT dt FROM days)
+),
+stayed AS (
+  SELECT dt, stage_arn, session_id, participant_id, count(*) AS stays, max(left_at) AS last_end
+  FROM stays
+  WHERE dt IN (SELECT dt FROM days)
+  GROUP BY dt, stage_arn, session_id, participant_id
 ),
 listed AS (
   SELECT *
@@ -42,18 +44,26 @@ SELECT
   listed.participant_id,
   listed.user_id,
   listed.first_join_time AS joined,
-  attended.left_at,
-  attended.minutes,
-  attended.inferred,
+  if(leave_inferred, last_end, last_leave_time) AS left_at,
+  connected_ms / 60000 AS minutes,
+  join_inferred OR leave_inferred AS inferred,
   listed.published,
   listed.recording_state,
   listed.state,
-  listed.session_end_time
+  listed.session_end_time,
+  connected_ms * 100
+    / nullif(date_diff('millisecond', listed.session_start_time, listed.session_end_time), 0) AS share_of_session,
+  if(connected_ms IS NOT NULL, coalesce(stays, 0)) AS stays
 FROM listed
 LEFT JOIN attended
   ON attended.dt = listed.dt
   AND attended.stage_arn = listed.stage_arn
   AND attended.session_id = listed.session_id
   AND attended.participant_id = listed.participant_id
+LEFT JOIN stayed
+  ON stayed.dt = listed.dt
+  AND stayed.stage_arn = listed.stage_arn
+  AND stayed.session_id = listed.session_id
+  AND stayed.participant_id = listed.participant_id
 WHERE listed.session_id = ?
 ORDER BY listed.stage_arn, listed.first_join_time NULLS LAST, listed.participant_id

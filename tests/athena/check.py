@@ -48,6 +48,11 @@ COLUMNS = {
     "publications": list(tables.Publication._fields),
     "subscriptions": list(tables.Subscription._fields),
 }
+# The queries that take two days and the id of a session.
+OF_SESSION = (
+    *["who_was_in_session", "users_of_session", "concurrency_of_session", "who_watched_whom", "retention"],
+    "arrivals_per_minute",
+)
 VIEWS = ("stays", "publications", "subscriptions")
 TABLES = [name for name in COLUMNS if name not in VIEWS]
 # An example that is a number.
@@ -240,14 +245,22 @@ def run(engine: Engine, lake: tables.Lake, query: Query, values: list[str]) -> R
 
 def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
     """Beside a query's examples, what is hard for it."""
-    if name in ("who_was_in_session", "arrivals_per_minute"):
+    if name in OF_SESSION:
         days = [("2026-11-03", "2026-11-04"), ("2026-11-03", "2026-11-03"), ("2026-11-04", "2026-11-04")]
         values = [(*day, session) for day in days for session in ("st-Midnight00001", "st-Future0000001")]
         values += [("2026-11-01", "2026-11-30", session) for session in ("st-Reconnect0001", "st-Twins00000001")]
-        values += [("2026-11-02", "2026-11-02", session) for session in ("st-Nobody0000001", "st-Unknown000001")]
+        values += [("2026-11-05", "2026-11-10", session) for session in ("st-Target0000001", "st-Target0000002")]
+        values += [("2026-11-02", "2026-11-02", session) for session in ("st-Lecture000001", "st-Nobody0000001", "st-Unknown000001")]
         values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
         # It is not collected yet.
         values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
+    elif name in ("late_and_early", "gaps"):
+        minutes = ("1", "3", "1440")
+        values = [("2026-11-13", "2026-11-13", "st-Lives00000001", number) for number in minutes]
+        values.append(("2026-11-01", "2026-11-06", "st-Reconnect0001", "0"))
+        values += [("2026-11-02", "2026-11-02", session, "3") for session in ("st-Lecture000001", "st-Nobody0000001")]
+        values += [("2026-11-03", "2026-11-04", "st-Midnight00001", "0"), ("2026-11-07", "2026-11-07", "st-Twins00000001", "0")]
+        values.append(("2026-11-01", "9999-12-31", "st-Lately0000001", "0"))
     elif name in ("attendance_of_user", "events_of_user", "files_of_user"):
         odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
         # The names of all tokens of one who exchanged them, of somebody who came several times, and of one who is not collected.
@@ -312,10 +325,11 @@ def check_malformed_numbers(engine: Engine, files: list[Query]) -> None:
         places = [place for place, value in enumerate(query.examples) if re.fullmatch(NUMBER, value)]
         quiet = [re.sub(r"\d{4}-\d\d-\d\d", "2026-10-05", value) for value in query.examples]
         for place, base in itertools.product(places, (query.examples, quiet)):
-            for malformed in ["", "x", "-1", " 1", "1 ", "1e1", "99999", "0.072", "0.07200", ".0720", "1.0000", "0,0720", "NaN"]:
-                values = [literal(malformed) if place == at else value for at, value in enumerate(base)]
-                said = f": {malformed}"
-                fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
+            malformed = ["", "x", "-1", "+1", " 1", "1 ", "1e1", "05", "99999", "10000000000", "NaN", "\u0665", "0.072", "0,0720"]
+            malformed += ["1.0000", ".0720", "0.07200"] if "." in query.examples[place] else ["1441", "5.0"]
+            for text in malformed:
+                values = [literal(text) if place == at else value for at, value in enumerate(base)]
+                fails(f"{query.name} {values}", f": {text}", lambda: engine.query(query.sql, ", ".join(values)))
 
 
 def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:

@@ -3,6 +3,7 @@
 Each takes the rows of all tables and views (tables.Lake), the time, and the parameters.
 """
 
+import bisect
 import collections
 import datetime
 import decimal
@@ -11,6 +12,8 @@ import json
 import re
 
 DAY = datetime.timedelta(days=1)
+MINUTE = datetime.timedelta(minutes=1)
+MILLISECOND = datetime.timedelta(milliseconds=1)
 RECORDING = ("STARTING", "ACTIVE", "STOPPING")
 
 # Each column's member of the API, in the table's order; those of the session come first.
@@ -99,27 +102,260 @@ def by_join(table: list[Row]) -> list[Row]:
     )
 
 
+def is_collected(row: Row) -> bool:
+    """Whether IVS was asked when the participant was there."""
+    return row.attendance is not None and row.attendance.connected_ms is not None
+
+
+def percent(part: int, whole: int) -> int | None:
+    return 100 * part // whole if whole else None
+
+
+def session_ms(row) -> int:
+    return (row.session_end_time - row.session_start_time) // MILLISECOND
+
+
+def person(row) -> tuple:
+    """Who it is: a user with all participants, or a participant of whom there is no user id."""
+    return (row.user_id,) if row.user_id else (row.user_id, row.participant_id)
+
+
+def there_at(stays: list, now: datetime.datetime) -> list:
+    return [stay for stay in stays if stay.joined_at <= now < stay.left_at]
+
+
+def covered_ms(stays: list, times: int = 1) -> int:
+    """How long at least so many of the stays went on at once."""
+    borders = sorted({border for stay in stays for border in (stay.joined_at, stay.left_at)})
+    stretches = zip(borders, borders[1:])
+    return sum((end - begin) // MILLISECOND for begin, end in stretches if len(there_at(stays, begin)) >= times)
+
+
+def by_participant(rows: list) -> dict[tuple, list]:
+    return grouped(rows, "dt", "stage_arn", "session_id", "participant_id")
+
+
+def in_session(rows: list, first: str, last: str, session_id: str) -> dict[tuple, list]:
+    """The rows of sessions with this id, by stage."""
+    return grouped([row for row in started(rows, first, last) if row.session_id == session_id], "stage_arn")
+
+
 def who_was_in_session(lake, now, first, last, session_id):
     found = []
-    here = [row for row in started(lake.participants, first, last) if row.session_id == session_id]
-    for _, people in grouped(here, "stage_arn").items():
+    stays = by_participant(started(lake.stays, first, last))
+    for people in in_session(lake.participants, first, last, session_id).values():
         for row in by_join(people):
             attended = row.attendance
-            left, minutes, inferred = None, None, None
-            if attended:
-                left = attended.last_leave_time
-                if attended.leave_inferred:
-                    left = max(attended.session_end_time, attended.last_event_time)
+            left, minutes, inferred, share, times = [None] * 5
+            if is_collected(row):
+                its = stays.get((row.dt, row.stage_arn, row.session_id, row.participant_id), [])
+                left = max(stay.left_at for stay in its) if attended.leave_inferred else attended.last_leave_time
                 minutes = attended.connected_ms // 60_000
                 inferred = attended.join_inferred or attended.leave_inferred
+                share = percent(attended.connected_ms, session_ms(row))
+                times = len(its)
             found.append(
                 [
                     *[row.stage_arn, row.session_id, row.participant_id, row.user_id],
                     *[row.first_join_time, left, minutes, inferred],
-                    *[row.published, row.recording_state, row.state, row.session_end_time],
+                    *[row.published, row.recording_state, row.state, row.session_end_time, share, times],
                 ]
             )
     return found
+
+
+def users_of_session(lake, now, first, last, session_id):
+    found = []
+    stays = in_session(lake.stays, first, last, session_id)
+    for (stage_arn,), people in in_session(lake.participants, first, last, session_id).items():
+        of_person = collections.defaultdict(list)
+        for row in people:
+            of_person[person(row)].append(row)
+        spans_of = collections.defaultdict(list)
+        for stay in stays.get((stage_arn,), []):
+            spans_of[person(stay)].append(stay)
+        for who, its in of_person.items():
+            its = by_join(its)
+            joined = min((row.first_join_time for row in its if row.first_join_time), default=None)
+            ids = ", ".join(row.participant_id for row in its)
+            left, times, minutes, of_all, share, inferred = [None] * 6
+            if all(map(is_collected, its)):
+                spans = spans_of[who]
+                times, left = len(spans), max((stay.left_at for stay in spans), default=None)
+                together = covered_ms(spans)
+                minutes, share = together // 60_000, percent(together, session_ms(its[0]))
+                of_all = sum(row.attendance.connected_ms for row in its) // 60_000
+                inferred = any(row.attendance.join_inferred or row.attendance.leave_inferred for row in its)
+            found.append(
+                [
+                    *[stage_arn, session_id, who[0], len(its), ids, times],
+                    *[joined, left, minutes, of_all, share, inferred],
+                ]
+            )
+    return sorted(found, key=lambda row: (row[0], row[6] is None, row[6] or now, row[4]))
+
+
+def concurrency_of_session(lake, now, first, last, session_id):
+    found = []
+    people = in_session(lake.participants, first, last, session_id)
+    for (stage_arn,), stays in in_session(lake.stays, first, last, session_id).items():
+        stays = [stay for stay in stays if stay.joined_at < stay.left_at]
+        if not stays:
+            continue
+        joins, leaves = sorted(stay.joined_at for stay in stays), sorted(stay.left_at for stay in stays)
+        there = lambda instant: bisect.bisect_right(joins, instant) - bisect.bisect_right(leaves, instant)
+        minute_of = lambda instant: instant.replace(second=0, microsecond=0)
+        minutes = collections.defaultdict(set)
+        minute = minute_of(joins[0])
+        while minute < leaves[-1]:
+            minutes[minute].add(minute)
+            minute += MINUTE
+        for instant in {*joins, *leaves} - {leaves[-1]}:
+            minutes[minute_of(instant)].add(instant)
+        missing = sum(not is_collected(row) for row in people[stage_arn,])
+        rows = []
+        for minute, instants in sorted(minutes.items()):
+            most = max(map(there, instants))
+            rows.append([stage_arn, minute, there(minute), most, min(at for at in instants if there(at) == most), False, missing])
+        next(row for row in rows if row[3] == max(row[3] for row in rows))[5] = True
+        found += rows
+    return found
+
+
+def concurrency_of_days(lake, now, first, last):
+    stays = [stay for stay in started(lake.stays, first, last) if stay.joined_at < stay.left_at]
+    joins, leaves = sorted(stay.joined_at for stay in stays), sorted(stay.left_at for stay in stays)
+    there = lambda instant: bisect.bisect_right(joins, instant) - bisect.bisect_right(leaves, instant)
+    days = collections.defaultdict(set)
+    for stay in stays:
+        day = datetime.datetime.combine(stay.joined_at, datetime.time())
+        days[day].add(stay.joined_at)
+        # Those that went on overnight.
+        while (day := day + DAY) < stay.left_at:
+            days[day].add(day)
+    missing = collections.Counter(row.dt for row in started(lake.participants, first, last) if not is_collected(row))
+    found = []
+    for day in {*(day.date() for day in days), *map(datetime.date.fromisoformat, missing)}:
+        if not first <= day.isoformat() <= min(last, (now.date() + DAY).isoformat()):
+            continue
+        most, at, sessions, stages = [None] * 4
+        if instants := days.get(datetime.datetime.combine(day, datetime.time())):
+            at = min(instants, key=lambda instant: (-there(instant), instant))
+            most = there(at)
+            its = there_at(stays, at)
+            sessions, stages = len(grouped(its, "stage_arn", "session_id")), len(grouped(its, "stage_arn"))
+        found.append([day, most, at, sessions, stages, missing[day.isoformat()]])
+    return sorted(found, key=lambda row: row[0])
+
+
+def who_watched_whom(lake, now, first, last, session_id):
+    found = []
+    people = in_session(lake.participants, first, last, session_id)
+    for (stage_arn,), spans in in_session(lake.subscriptions, first, last, session_id).items():
+        user_ids = {row.participant_id: row.user_id for row in people[stage_arn,]}
+        of_both = collections.defaultdict(list)
+        for span in spans:
+            of_both[span.viewer, span.publisher].append(span)
+        for (viewer, publisher), its in of_both.items():
+            watched = sum((span.stopped_at - span.started_at for span in its), 0 * DAY)
+            found.append(
+                [
+                    *[stage_arn, viewer, user_ids[viewer], publisher, user_ids.get(publisher)],
+                    *[watched // MINUTE, len(its)],
+                    *[min(span.started_at for span in its), max(span.stopped_at for span in its)],
+                    any(span.inferred for span in its),
+                ]
+            )
+    return sorted(found, key=lambda row: (row[0], row[1], row[3] is None, row[3]))
+
+
+def late_and_early(lake, now, first, last, session_id, minutes):
+    found = []
+    after = int(minutes) * MINUTE
+    stays = by_participant([stay for stay in started(lake.stays, first, last) if not stay.while_publishing])
+    for people in in_session(lake.participants, first, last, session_id).values():
+        rows = []
+        for row in people:
+            its = stays.get((row.dt, row.stage_arn, row.session_id, row.participant_id), [])
+            joined = row.first_join_time or min((stay.joined_at for stay in its), default=None)
+            if row.replication_type == "REPLICA" or joined is None:
+                continue
+            left, inferred = None, None
+            if is_collected(row):
+                inferred = row.attendance.join_inferred or row.attendance.leave_inferred
+                left = row.attendance.last_leave_time
+                if row.attendance.leave_inferred:
+                    left = max((stay.left_at for stay in its), default=None)
+            late_by = max(joined, row.session_start_time) - row.session_start_time
+            early_by = left and row.session_end_time - min(left, row.session_end_time)
+            if late_by > after or (left and early_by > after):
+                rows.append(
+                    [
+                        *[row.stage_arn, row.participant_id, row.user_id, joined, left],
+                        *[late_by > after, left and early_by > after, late_by // MINUTE, left and early_by // MINUTE, inferred],
+                    ]
+                )
+        found += sorted(rows, key=lambda row: (row[3], row[1]))
+    return found
+
+
+def retention(lake, now, first, last, session_id):
+    found = []
+    people = in_session(lake.participants, first, last, session_id)
+    for (stage_arn,), stays in in_session(lake.stays, first, last, session_id).items():
+        stays = [stay for stay in stays if not stay.while_publishing]
+        missing = sum(not is_collected(row) for row in people[stage_arn,])
+        everybody = {stay.participant_id for stay in stays}
+        for quarter in (1, 2, 3) if stays else ():
+            instant = stays[0].session_start_time + session_ms(stays[0]) * quarter // 4 * MILLISECOND
+            there = there_at(stays, instant)
+            still = {stay.participant_id for stay in there}
+            share = percent(len(still), len(everybody))
+            found.append([stage_arn, 25 * quarter, instant, len(still), len(everybody), share, len(users(there)), missing])
+    return found
+
+
+def gaps(lake, now, first, last, session_id, minutes):
+    found = []
+    for (stage_arn,), stays in in_session(lake.stays, first, last, session_id).items():
+        people = {row.participant_id: row for row in in_session(lake.participants, first, last, session_id)[stage_arn,]}
+        of_person = collections.defaultdict(list)
+        for stay in stays:
+            if not stay.while_publishing:
+                of_person[person(stay)].append(stay)
+        for who, its in of_person.items():
+            attended = [people[stay.participant_id].attendance for stay in its]
+            inferred = any(it.join_inferred or it.leave_inferred for it in attended)
+            for back in {stay.joined_at for stay in its}:
+                before = [stay.left_at for stay in its if stay.joined_at < back]
+                # Whoever is there when they come back was never away.
+                if before and max(before) < back and back - max(before) > int(minutes) * MINUTE:
+                    name = min(stay.participant_id for stay in its if stay.joined_at == back)
+                    away = max(before)
+                    found.append([stage_arn, who[0], name, away, back, (back - away) // MINUTE, inferred])
+    return sorted(found, key=lambda row: (row[0], row[3], row[4], row[2]))
+
+
+def open_ends(lake, now, first, last):
+    found = []
+    stays = by_participant(started(lake.stays, first, last))
+    rows = [row for row in started(lake.participants, first, last) if is_collected(row)]
+    for row in rows:
+        its = sorted(stays.get((row.dt, row.stage_arn, row.session_id, row.participant_id), []), key=lambda stay: stay.joined_at)
+        name = [row.dt, row.stage_arn, row.session_id, row.participant_id, row.user_id]
+        open_stays = [stay for stay in its if stay.inferred]
+        ends = [stay for stay in open_stays if stay.while_publishing or (row.attendance.leave_inferred and stay is its[-1])]
+        beginnings = [stay for stay in open_stays if stay not in ends]
+        if row.attendance.join_inferred and not beginnings:
+            found.append((row, [*name, "beginning", *[None] * 5]))
+        for side, spans in (("beginning", beginnings), ("end", ends)):
+            for stay in spans:
+                assumed = stay.joined_at if side == "beginning" else stay.left_at
+                minutes = (stay.left_at - stay.joined_at) // MINUTE
+                found.append((row, [*name, side, assumed, stay.joined_at, stay.left_at, minutes, stay.while_publishing]))
+    found.sort(key=lambda it: (*it[1][1:4], it[1][5], it[1][7] or now))
+    found.sort(key=lambda it: it[0].session_start_time, reverse=True)
+    return [row for _, row in found]
 
 
 def arrivals_per_minute(lake, now, first, last, session_id):
@@ -147,12 +383,17 @@ def returning_users(lake, now, first, last):
 
 def reconnects(lake, now, first, last):
     named = [row for row in started(lake.participants, first, last) if row.user_id]
+    by_user = ["dt", "stage_arn", "session_id", "user_id"]
+    stays = grouped([stay for stay in started(lake.stays, first, last) if stay.user_id], *by_user)
     found = []
-    for (dt, stage_arn, session_id, user_id), people in grouped(named, "dt", "stage_arn", "session_id", "user_id").items():
+    for name, people in grouped(named, *by_user).items():
         if len(people) > 1:
             joins = [row.first_join_time for row in people if row.first_join_time]
             ids = ", ".join(row.participant_id for row in by_join(people))
-            found.append([dt, stage_arn, session_id, user_id, len(people), min(joins, default=None), max(joins, default=None), ids])
+            together = covered_ms(stays.get(name, []), 2) if all(map(is_collected, people)) else None
+            at_once = None if together is None else together > 0
+            seconds = None if together is None else together // 1000
+            found.append([*name, len(people), min(joins, default=None), max(joins, default=None), ids, at_once, seconds])
     return sorted(found, key=lambda row: (*row[:3], -row[4], row[3]))
 
 
