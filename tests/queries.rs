@@ -166,7 +166,10 @@ fn question_marks_stand_where_athena_takes_them() {
 fn the_page_of_data_lists_each_once() {
     let page = std::fs::read_to_string("docs/data.md").unwrap();
     for (name, query) in queries() {
-        let row = format!("\n| [{name}](../queries/{name}.sql) | {} |\n", head(&query)[0]);
+        let row = format!(
+            "\n| [{name}](../queries/{name}.sql) | {} |\n",
+            head(&query)[0]
+        );
         assert_eq!(page.matches(&row).count(), 1, "docs/data.md:{row}");
     }
     let rows = page.matches("](../queries/").count();

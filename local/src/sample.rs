@@ -317,13 +317,12 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
         ("st-Shortly000001", TimeDelta::minutes(20), 300, 1),
     ] {
         let start = today - before;
-        put(
-            "Daily0000000",
-            session_id,
-            start,
-            seconds,
-            audience(people, start),
-        );
+        let mut people = audience(people, start);
+        if session_id == "st-Lately0000001" {
+            // Somebody has a second device.
+            people.push(person(50, Some("viewer-1"), start, 20));
+        }
+        put("Daily0000000", session_id, start, seconds, people);
     }
     // One that is live, one whose events are as difficult as IVS allows, which does not begin in a whole second as events do,
     // and one as people know them.
@@ -343,7 +342,7 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
     let start = at("2026-11-16T09:00:00Z");
     let seminar = Session {
         start_time: Some(start),
-        end_time: Some(start + TimeDelta::seconds(2850)),
+        end_time: Some(start + TimeDelta::minutes(48)),
         participants: seminar(start),
     };
     for (stage, session_id, session) in [
@@ -359,7 +358,17 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
     for number in 0..200 {
         let seconds = random.i64(5..30);
         let people = (0..4)
-            .map(|person| random_life(&format!("random-{person}"), start, seconds, &mut random))
+            .map(|person| {
+                // Two participants are one user.
+                let user_id = format!("drawn-{}", person / 2);
+                random_life(
+                    &format!("random-{person}"),
+                    &user_id,
+                    start,
+                    seconds,
+                    &mut random,
+                )
+            })
             .collect();
         let session = Session {
             start_time: Some(start),

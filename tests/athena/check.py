@@ -252,11 +252,15 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
         values += [("2026-11-05", "2026-11-10", session) for session in ("st-Target0000001", "st-Target0000002")]
         values += [("2026-11-02", "2026-11-02", session) for session in ("st-Lecture000001", "st-Nobody0000001", "st-Unknown000001")]
         values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
+        values += [("2026-09-15", "2026-09-15", f"st-Random00000{number:02}") for number in (7, 42, 63)]
+        values.append(("2026-11-16", "2026-11-16", "st-Seminar000001"))
         # It is not collected yet.
         values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
     elif name in ("late_and_early", "gaps"):
         minutes = ("1", "3", "1440")
         values = [("2026-11-13", "2026-11-13", "st-Lives00000001", number) for number in minutes]
+        values += [("2026-09-15", "2026-09-15", f"st-Random00000{number:02}", "0") for number in (7, 42, 63)]
+        values.append(("2026-11-16", "2026-11-16", "st-Seminar000001", "5"))
         values.append(("2026-11-01", "2026-11-06", "st-Reconnect0001", "0"))
         values += [("2026-11-02", "2026-11-02", session, "3") for session in ("st-Lecture000001", "st-Nobody0000001")]
         values += [("2026-11-03", "2026-11-04", "st-Midnight00001", "0"), ("2026-11-07", "2026-11-07", "st-Twins00000001", "0")]
@@ -277,14 +281,14 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
     elif name in ("session_states", "sessions", "sessions_per_day", "recordings", "unfinished_participants", "errors", "devices"):
         # A session that nobody joined, one that is live, those of these days, of which two are not collected, and none.
         days = ["2026-11-02", "2026-11-12", "2026-11-13", "2026-10-01"]
-        values = [*((day, day) for day in days), ("2026-11-03", "2026-11-04"), ("2026-11-05", "9999-12-31")]
+        values = [*((day, day) for day in days), ("2026-09-15", "2026-09-15"), ("2026-11-03", "2026-11-04"), ("2026-11-05", "9999-12-31")]
     elif name == "replicas":
         values = [(day, day) * 2 for day in ("2026-11-05", "2026-11-10", "2026-11-20")]
         values.append(("2026-11-05", "9999-12-31") * 2)
     elif name in ("sessions_ended_lately", "freshness", "days_compared", "duplicates"):
         values = []
     else:
-        values = [("2026-11-03", "2026-11-03"), ("2026-10-01", "2026-10-02"), ("2026-11-05", "2099-12-31")]
+        values = [("2026-11-03", "2026-11-03"), ("2026-09-15", "2026-09-15"), ("2026-10-01", "2026-10-02"), ("2026-11-05", "2099-12-31")]
     return [[literal(value) for value in some] for some in values]
 
 

@@ -150,6 +150,7 @@ SESSION_MISTAKES = [
     ),
     ("open_ends", "the oldest first", "sides.session_start_time DESC", "sides.session_start_time"),
     ("reconnects", "one device is at once", "WHERE there > 1", "WHERE there > 0"),
+]
 
 REPORT_MISTAKES = [
     ("errors", "names that only contain ERROR, with any character before", "'%\\_ERROR'", "'%SCRIBE_ERROR'"),

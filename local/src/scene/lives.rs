@@ -53,10 +53,10 @@ pub fn lives(start: DateTime<Utc>, end: DateTime<Utc>) -> Vec<Participant> {
     people
 }
 
-/// A participant whose events are drawn, in seconds around those of the session, so that many are of one second. `id` is its
-/// user id, too. A quarter of all neither join nor leave, and a quarter are replicas.
+/// A participant whose events are drawn, in seconds around those of the session, so that many are of one second. A quarter of all neither join nor leave, and a quarter are replicas.
 pub fn random_life(
     id: &str,
+    user_id: &str,
     start: DateTime<Utc>,
     seconds: i64,
     random: &mut fastrand::Rng,
@@ -107,6 +107,7 @@ pub fn random_life(
     }
     let person = person(id, first_join);
     Participant {
+        user_id: text(user_id),
         first_join_time: person.first_join_time.filter(|_| random.u8(..4) > 0),
         replication_type: text(if replica { "REPLICA" } else { "NONE" }),
         events,

@@ -32,7 +32,7 @@ const LAPTOP: [&str; 3] = ["Chrome", "Windows", "Telia"];
 const MAC: [&str; 3] = ["Safari", "macOS", "Vodafone"];
 const PHONE: [&str; 3] = ["Mobile Safari", "iOS", "Orange"];
 
-const LIVES: [Life; 13] = [
+const LIVES: [Life; 14] = [
     (
         "teacher-1",
         MAC,
@@ -60,7 +60,7 @@ const LIVES: [Life; 13] = [
     ("student-04", LAPTOP, &[((2, 5), Joins), ((18, 40), Leaves)]),
     ("student-04", PHONE, &[((19, 10), Joins), ((47, 5), Leaves)]),
     ("student-05", MAC, &[((12, 20), Joins), ((47, 10), Leaves)]),
-    ("student-06", LAPTOP, &[((1, 30), Joins), ((28, 0), Leaves)]),
+    ("student-06", LAPTOP, &[((1, 30), Joins), ((24, 0), Leaves)]),
     // IVS tells of no leaving.
     ("student-07", LAPTOP, &[((0, 50), Joins)]),
     // Two devices at once.
@@ -101,10 +101,12 @@ const LIVES: [Life; 13] = [
             ((47, 20), Leaves),
         ],
     ),
+    // Two who cannot be told apart.
     ("", PHONE, &[((5, 0), Joins), ((9, 30), Leaves)]),
+    ("", LAPTOP, &[((20, 0), Joins), ((30, 0), Leaves)]),
 ];
 
-/// The participants of a seminar of 47 and a half minutes.
+/// The participants of a seminar of 48 minutes. One leaves at half of it.
 pub fn seminar(start: DateTime<Utc>) -> Vec<Participant> {
     let at = |(minutes, seconds): (i64, i64)| start + TimeDelta::seconds(60 * minutes + seconds);
     let person = |(number, (user_id, device, doings)): (usize, &Life)| {
