@@ -166,6 +166,31 @@ fn the_page_of_data_explains_the_codes_columns() {
     }
 }
 
+#[test]
+fn the_page_of_data_explains_the_views_columns() {
+    let (template, page) = (template(), page("docs/data.md"));
+    let resources = template["Resources"].as_object().unwrap().values();
+    let inputs = resources.map(|resource| &resource["Properties"]["TableInput"]);
+    let views: Vec<_> = inputs
+        .filter(|input| input["TableType"] == "VIRTUAL_VIEW")
+        .collect();
+    assert_eq!(views.len(), 3);
+    for view in views {
+        let columns = view["StorageDescriptor"]["Columns"].as_array().unwrap();
+        let rows = columns.iter().map(|column| {
+            let [name, kind, comment] =
+                ["Name", "Type", "Comment"].map(|member| column[member].as_str().unwrap());
+            format!("| `{name}` | {kind} | {comment} |\n")
+        });
+        let rows: String = rows.collect();
+        assert!(
+            page.contains(&rows),
+            "paste into docs/data.md, {}:\n{rows}",
+            view["Name"]
+        );
+    }
+}
+
 /// The code's settings by these variables, and those without which it does not start, at noon on 24 November 2026.
 fn config(lookup: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
     let lookup = |name: &str| {
