@@ -1,4 +1,4 @@
--- How many participants were connected at once over all stages, a day, against the quota of concurrent participants
+-- How many participants were connected at once over all stages, day by day, to compare with IVS's quota
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'
