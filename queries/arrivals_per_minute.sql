@@ -5,8 +5,9 @@
 --   2. the last day, e.g. '2026-11-02'
 --   3. the session's id, e.g. 'st-Lecture000001'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each minute, in UTC, in which somebody joined. arrived: participants who joined in it. so_far: up to
--- its end. A last row without a minute counts those of whom IVS has no time of joining.
+-- Columns: a row for each minute, in UTC, in which somebody joined; of two stages with a session of this id, one after the
+-- other. arrived: participants who first joined in this minute. so_far: those who had joined by its end. Who came back with a
+-- new token counts again, and replicas count. A last row without a minute counts those of whom IVS has no time of joining.
 -- Reads only the days from 1 to 2. The day is that of the session's start, whenever the arrivals were: those after
 -- midnight are among them.
 -- How many were there at a time: concurrency_of_session, once the session is collected.

@@ -6,10 +6,10 @@
 --   3. the user id, exactly as in the tokens, e.g. 'ana'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each participant with this user id, with all columns of participants and of attendance. left_at: when the
--- last stay ended. minutes: how long the participant was connected, all stays together, in whole minutes, cut. join_inferred
--- and leave_inferred say that IVS told of no joining or of no leaving there, so that both are estimates. What attendance tells
+-- last stay ended. minutes: how long the participant was connected, all stays together, in whole minutes, cut. If join_inferred
+-- or leave_inferred is true, IVS left out a joining or a leaving, and left_at and minutes are estimates. What attendance tells
 -- is null until the session is collected, an hour or more after its end, and where IVS was not asked. A participant who is in
--- attendance only, because a later list of IVS left them out, has nulls in what only participants tells.
+-- attendance only has nulls in what only participants tells.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All there is: from the stack's FirstDay to
 -- today.
 -- Their events are the answer of events_of_user.

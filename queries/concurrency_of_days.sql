@@ -1,19 +1,20 @@
--- How many participants were connected at once over all stages, a day, against the quota of concurrent participants
+-- How many participants were connected at once over all stages, day by day, to compare with IVS's quota
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each day, in UTC, on which somebody was connected. most: the most participants who were connected at once
--- on this day, over all sessions and stages. most_at: when there were first so many; the day's beginning, if they were there
--- since the day before. sessions and stages: in how many they were then. not_collected: participants of sessions that started
--- on this day of whom it is not known when they were there; if there are any, most may be too low. most is null where nothing
--- else is known of the day.
--- Whoever leaves at an instant is not there together with who joins at it. A stay without length adds nobody. A stay whose
+-- Columns: a row for each day, in UTC, on which somebody was connected, or to which not_collected counts somebody.
+-- most: the largest number of participants who were connected at once on this day, over all sessions and stages. most_at: when
+-- that number was first reached, or the day's beginning if they were there since the day before. sessions, stages: how many
+-- sessions and stages they were in at that instant. not_collected: participants of this day's sessions of whom it is not known
+-- when they were there. If there are any, most may be too low. most, most_at, sessions and stages are null if nobody's times
+-- are known.
+-- Who leaves at an instant is not there together with who joins at it. A stay without length adds nobody. A stay whose
 -- beginning or end is inferred counts as it is in the view stays. A replica counts while it published: IVS bills it as
 -- connected.
--- Reads only the days from 1 to 2: the sessions that started on them, in UTC. Those that started before are missing on the
--- first days while they go on: ask from some days earlier, too.
+-- Reads only the days from 1 to 2: the sessions that started on them, in UTC. A session that started before day 1 is left out,
+-- even while it goes on. So the first days may be too low: ask from some days earlier.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
   FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)

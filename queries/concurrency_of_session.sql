@@ -6,14 +6,14 @@
 --   3. the session's id, e.g. 'st-Lives00000001'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each minute, in UTC, from the first to the last in which somebody was there; of two stages with a session
--- of this id, one after the other. at_beginning: participants who were there at the minute's beginning. most: the most who were
--- there at once in it. most_at: when there were first so many in it. peak: whether this is the first minute with the highest
--- most of the session, so that its most_at is the instant of the peak. not_collected: participants of whom it is not known when
--- they were there; if there are any, at_beginning and most are too low.
--- Whoever leaves at an instant is not there together with who joins at it. A stay without length adds nobody. A stay whose
+-- of this id, one after the other. at_beginning: participants who were there at the minute's beginning. most: the largest
+-- number who were there at once in this minute. most_at: when that number was first reached in it. peak: true in one minute
+-- only, the first with the session's largest most; its most_at is the instant of the peak. not_collected: participants of whom
+-- it is not known when they were there. If there are any, at_beginning and most may be too low.
+-- Who leaves at an instant is not there together with who joins at it. A stay without length adds nobody. A stay whose
 -- beginning or end is inferred counts as it is in the view stays. A replica counts while it published: IVS bills it as
--- connected. There is no row for a session that is not collected yet: an hour or more after its end it is.
--- More than 10,000 minutes in which nobody comes or leaves are an error.
+-- connected. There is no row for a session until it is collected, an hour or more after its end.
+-- The query fails if nobody comes or leaves for more than 10,000 minutes, some 7 days.
 -- Reads only the days from 1 to 2.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt

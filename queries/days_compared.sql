@@ -1,9 +1,10 @@
 -- How do the last 28 days compare, each with the same weekday of the week before
 --
 -- Parameters: none.
--- Columns: a row for each day, the newest first, with zeroes for a day without a row. sessions: those with participants.
--- change: participants beside those of a week before, in percent, cut towards zero; empty where there were none. The newest
--- day, today in UTC, is not over.
+-- Columns: a row for each day, the newest first, with zeroes for a day without participants. sessions: those with participants.
+-- participants: replicas count. participants_week_before: those of the same weekday of the week before. change: by how many
+-- percent participants differs from it, cut towards zero; null if there were none the week before. The newest day is today in
+-- UTC, and is not over: its change compares it with a whole day.
 -- Reads only the days from 34 days ago on: the sessions that started on them, in UTC.
 WITH days AS (
   SELECT date(dt) AS day, count(DISTINCT ROW(stage_arn, session_id)) AS sessions, count(*) AS participants

@@ -2,7 +2,8 @@
 --
 -- Parameters: none.
 -- Columns: a row for each session that lies in more than one file, and for each participant who is in a session more than
--- once: twice says which of the two it is. files: in which it lies. Files without a row are not seen.
+-- once. twice: which of the two it is. files: in which it lies. Files without a row are not seen. Only the table participants
+-- is looked at.
 -- Reads all days, and lists each of them even where it is empty. From the day of the first session on, which the parameter
 -- FirstDay of the stack can be set to, that is quicker.
 SELECT

@@ -9,8 +9,8 @@
 -- browser_name to sdk_version are empty text where IVS sent that. They are null where IVS sent none or no longer knew the
 -- participant, and where it was not asked: with CollectDetails=false.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
--- The numbers are a lower bound. What fails in the client's network is no event, nor is a token with a wrong signature.
--- Sessions that are not collected yet have no events, and equal events of one second are one.
+-- The numbers are a lower bound. What fails in the client's network is no event. A token with a wrong signature is none,
+-- either. Sessions that are not collected yet have no events. Equal events of one second count as one.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
   FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)

@@ -6,11 +6,11 @@
 --   3. the user id, exactly as in the tokens, e.g. 'ana'
 -- A day of another form, or that is no date, is refused.
 -- Columns: those of participant_events. A row for each event of a participant with this user id, and for each exchange of a
--- token from or to it. Of each participant in the order of time; the order within a second is not known.
+-- token from or to it. The events of a participant come in the order of time; their order within a second is not known.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All there is: from the stack's FirstDay to
 -- today.
--- Sessions that are not collected yet have none. Where others watched this user, their events have the participant id in
--- remote_participant_id, and are theirs.
+-- Sessions that are not collected yet have no events. When others watched this user, the events are those of the others, and
+-- are not in the answer. They name this user's participant id in remote_participant_id.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
   FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)

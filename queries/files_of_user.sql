@@ -5,7 +5,8 @@
 --   2. the last day, e.g. '2026-11-30'
 --   3. the user id, exactly as in the tokens, e.g. 'ana'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each file, and how many of its rows are the user's.
+-- Columns: a row for each file of the table participants. rows: how many of its rows are the user's. The files of attendance
+-- and participant_events have the same names, and are not listed.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All there is: from the stack's FirstDay to
 -- today.
 SELECT "$path" AS file, count(*) AS "rows"

@@ -1,10 +1,11 @@
 -- How fresh is the lake: which is the newest session, and how long ago did it end
 --
 -- Parameters: none.
--- Columns: one row. hours_since: full hours since the newest end. Times are empty and counts zero if no session of these
--- days had anybody in it. newest_known_end: the newest end that sweeps know, of any session. If it is later than newest_end,
--- that session is missing or empty: see session_states. newest_collected_end: the newest end of a session whose attendance has
--- a row, which follows an hour or more after the end.
+-- Columns: one row. newest_end, newest_start: of the sessions with participants. hours_since: whole hours since newest_end,
+-- cut. sessions, participants: how many the lake has. If it has none of these days, the counts are 0, and newest_end,
+-- newest_start and hours_since are null. newest_known_end: the newest end that sweeps know, of any session. If it is later than
+-- newest_end, that session is missing or empty: see session_states. newest_collected_end: the newest end of a session with rows
+-- of attendance. They follow an hour or more after the end.
 -- Reads only the days from 30 days ago on: the sessions that started on them, in UTC.
 -- An old answer can mean that there were no sessions: the alarm no-sweep tells a stopped function from a quiet week.
 WITH listed AS (

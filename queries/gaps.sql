@@ -6,15 +6,15 @@
 --   3. the session's id, e.g. 'st-Lives00000001'
 --   4. longer than how many minutes: 0 to 1440, e.g. '0'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each gap that is longer than so many minutes, in which a user was there with no participant id: leaving
--- one device while another stays is no gap. People without a user id, null or empty, cannot be told apart: theirs are gaps of
--- one participant. Of two stages with a session of this id, one after the other.
--- participant_id: with which they came back; of several at the same instant, the first by its text. away_from, back_at: when
--- the gap began and ended. minutes: whole minutes, cut. inferred: IVS left out a joining or a leaving of this user, so there
--- may have been no gap, or another.
--- Being there without length, joining and leaving within one second, ends a gap and begins another. Replicas count nowhere
--- here, and nobody of whom IVS told neither joining nor leaving. There is no row for a session that is not collected yet, an
--- hour or more after its end, and none for people of whom IVS was not asked.
+-- Columns: a row for each gap that is longer than so many minutes; of two stages with a session of this id, one after the
+-- other. In a gap the user is there with none of their participants: who leaves with one device and stays with another has no
+-- gap. People without a user id, null or empty, cannot be told apart: each of their participants has its own gaps.
+-- participant_id: the one with which they came back; of several at the same instant, the first by its text. away_from, back_at:
+-- when the gap began and ended. minutes: its length, in whole minutes, cut. inferred: IVS left out a joining or a leaving of
+-- this user, so there may have been no gap, or another.
+-- Who joins and leaves within one second was there without length. That ends one gap and begins another.
+-- Not counted: replicas, and others of whom IVS told neither joining nor leaving. There is no row for a session until it is
+-- collected, an hour or more after its end, and none for people about whom IVS was not asked.
 -- A number of another form is refused.
 -- Reads only the days from 1 to 2.
 WITH days AS (

@@ -7,16 +7,17 @@
 --   4. after how many minutes somebody is late, or before the end early: 0 to 1440, e.g. '2'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each participant who joined more than so many minutes after the session's start, or left more than so many
--- before its end; of two stages with a session of this id, one after the other. The start and the end are those of IVS: when
--- the session was planned it does not know. late, early: which of the two it was. minutes_late, minutes_early: whole minutes,
--- cut; 0 if it was before the start, or after the end. joined: the first time of joining. left_at: the last time of leaving, or
--- the session's end if IVS told of no leaving after the last joining. inferred: IVS left out a joining or a leaving, so the
--- times are an estimate.
--- early, minutes_early, left_at and inferred are null until the session is collected, an hour or more after its end, and where
--- IVS was not asked, or told of no leaving. Until then only those who were late are there.
--- A row is a participant, and not a user, because people without a user id cannot be told apart: who came back with a new token
--- is a new participant, and is late as such. users_of_session puts them together. Who never joined is not there, and no
--- replica.
+-- before its end; of two stages with a session of this id, one after the other. The start and the end are those that IVS tells.
+-- IVS does not know for when the session was planned.
+-- late, early: which of the two it was. minutes_late, minutes_early: whole minutes, cut; 0 if it was before the start, or after
+-- the end. joined: the first time of joining. left_at: the last time of leaving. If the last stay has no leaving, it is the end
+-- of that stay: the session's end, or a later joining or leaving. inferred: IVS left out a joining or a leaving, so the times
+-- are an estimate.
+-- early, minutes_early, left_at and inferred are null until the session is collected, an hour or more after its end. Until then
+-- the answer has only those who were late. They stay null where IVS was not asked. Where IVS was asked and told of neither
+-- joining nor leaving, only inferred of these is known.
+-- A row is a participant, not a user, because people without a user id cannot be told apart. Who came back with a new token is
+-- a new participant, and may be late as such. users_of_session puts them together. Replicas are left out, and who never joined.
 -- A number of another form is refused.
 -- Reads only the days from 1 to 2.
 WITH days AS (

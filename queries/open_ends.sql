@@ -5,10 +5,11 @@
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each beginning or end that IVS does not tell of, the newest session first. open_end: beginning or end.
--- assumed: what it is taken to be: for a beginning the first time of joining in the table participants; for an end the
--- session's end, or the last joining or leaving if it is later. joined_at, left_at, minutes: the stay that it belongs to, in
--- whole minutes, cut: how much of the participant's time is an estimate. while_publishing: IVS told of no joining and no
--- leaving, as of a replica, and the stay is a time of publishing.
+-- assumed: the time that stands for it. For a beginning it is first_join_time of the table participants. For an end it is the
+-- session's end, or the last joining or leaving if that is later. joined_at, left_at: the stay that it belongs to. minutes: the
+-- length of this stay, in whole minutes, cut: so much of the participant's time is an estimate.
+-- while_publishing: IVS told of no joining and no leaving, as of a replica, and the stay is a time of publishing. Without a
+-- stop, that of a replica ends with the session, or with its last event if that is later. That of another has no length.
 -- A beginning without assumed and without a stay: IVS told of a leaving without a joining, and nothing tells of when it began.
 -- It adds nothing to the participant's time, which may be too short.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. Of sessions that are not collected yet nothing is

@@ -1,4 +1,4 @@
--- How many participant-hours had each stage on each day, and what do they cost by estimate
+-- How many participant-hours did each stage have on each day, and what do they cost by estimate
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'
@@ -7,12 +7,13 @@
 --   4. dollars for a participant-hour, from '0.0000' to '0.9999', always with four digits, e.g. '0.0720'
 -- A day of another form, or that is no date, is refused.
 -- A rate of another form is refused, too.
--- Columns: a row for each day, stage, name and value of the tag, the newest day first. tag: the value; null where the stage did
--- not have it when sweeps last listed the stage, and where no sweep has seen the session yet. hours: how long all participants
--- together were connected, to a hundredth, cut. participants: rows of the table participants; null where no session has any.
--- sessions_not_collected: sessions whose hours are not there yet, also live and missing ones. participants_without_hours: of
--- sessions that are not collected, or of whom IVS was not asked. While one of the two is above 0, hours are too low. hours and
--- price are null where nobody's are known. price: in dollars, cut to four digits after the point.
+-- Columns: a row for each day, stage, stage name and value of the tag, the newest day first. tag: the value. It is null where
+-- the stage did not have the tag when sweeps last listed it, and where no sweep has seen the session yet. hours: how long all
+-- participants together were connected, to a hundredth, cut. participants: rows of the table participants.
+-- sessions_not_collected: sessions whose hours are not there yet, also live and missing ones. participants_without_hours:
+-- participants whose session is not collected, or about whom IVS was not asked. participants and participants_without_hours are
+-- null where no session has participants. While sessions_not_collected or participants_without_hours is above 0, hours are too
+-- low. hours and price are null where nobody's are known. price: in dollars, cut to four digits after the point.
 -- A replica counts while it is published: IVS bills host, viewer and replica alike. Rows that have expired or were erased do
 -- not count.
 -- The price is an estimate: IVS bills by where each participant connects from and by the month's volume, and its API tells

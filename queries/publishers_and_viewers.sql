@@ -4,10 +4,11 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each session, the newest day first. publishers: participants who ever published; viewers: all others, and
--- those of whom IVS did not say. publisher_user_ids: whose tokens had one, each once. published_minutes, watched_minutes: of
--- all participants together, in whole minutes, cut; who watches two publishers at once counts once. Both are null until the
--- session is collected, an hour or more after its end. With Collect=publishers they tell of the publishers only.
+-- Columns: a row for each session, the newest day first. publishers: participants who ever published, replicas included.
+-- viewers: all others, also those of whom IVS did not say. publisher_user_ids: user ids of the publishers, each once; null if
+-- none of them had one. published_minutes, watched_minutes: of all participants together, in whole minutes, cut. Who watches
+-- two publishers at once counts once. Both are null until the session is collected, an hour or more after its end. With
+-- Collect=publishers they tell of the publishers only.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt

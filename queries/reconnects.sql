@@ -4,12 +4,13 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each session and user id with two participants or more. participant_ids: in the order of joining. at_once:
--- true if two of them or more were connected at the same time, as on two devices; false if one after the other, as with a new
--- token. seconds_at_once: for how long, in whole seconds, cut; a few, if the new connection stood before the old one was given
--- up. at_once and seconds_at_once are null until the session is collected, an hour or more after its end, and where IVS was not
--- asked of one of them. A replica neither joins nor leaves: it is connected while it published. What is inferred counts as it
--- is in stays.
+-- Columns: a row for each session and user id with two participants or more. participants: how many. first_join, last_join: the
+-- earliest and the latest time at which one of them first joined. participant_ids: in the order of joining. at_once: true if
+-- two or more of them were connected at the same time, as on two devices; false if always one after the other, as with a new
+-- token. seconds_at_once: for how long, in whole seconds, cut. A few seconds are usual when a new connection replaces an old
+-- one. at_once and seconds_at_once are null until the session is collected, an hour or more after its end, and where IVS was
+-- not asked about one of the participants. A replica neither joins nor leaves: it counts as connected while it published. What
+-- is inferred counts as it is in the view stays.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- People without a user id cannot be told apart and are left out.
 WITH days AS (

@@ -4,10 +4,11 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each participant with a recording, failed ones first. result: recorded, failed, unfinished (not
+-- Columns: a row for each participant whose recording was on, failed ones first. result: recorded, failed, unfinished (not
 -- stopped yet when IVS was asked, after the session's end), or unknown (a state that IVS has added since).
--- recording_s3_bucket_name and recording_s3_prefix: the bucket, and the folder in it. Empty text where IVS says that there is
--- none. Null until the session is collected, an hour or more after its end; where IVS sent none; and with CollectDetails=false.
+-- recording_s3_bucket_name and recording_s3_prefix: the bucket, and the folder in it. They are empty text where IVS says that
+-- there is none. They are null until the session is collected, an hour or more after its end. They stay null where IVS sent
+-- none or was not asked, and with CollectDetails=false.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt

@@ -6,8 +6,9 @@
 --   3. the first day again, e.g. '2026-11-01'
 --   4. the last day again, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each replica, and the stage and session that it comes from. source_participants: how many that
--- session had; empty where the lake has no row of it, or it started more than a week before or after these days.
+-- Columns: a row for each replica, with the stage and session that it comes from. source_participants: how many participants
+-- that session had. It is null where the lake has no row of that session, or if that session started more than 7 days before
+-- the first day or after the last.
 -- Reads only the days from 1 to 2, and for the sources 7 days before and after, too: `dt` is the day on which a session
 -- started.
 WITH sources AS (

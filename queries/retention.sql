@@ -6,12 +6,12 @@
 --   3. the session's id, e.g. 'st-Lecture000001'
 -- A day of another form, or that is no date, is refused.
 -- Columns: three rows for each stage with a session of this id. percent_of_session: 25, 50 or 75. instant: when that was.
--- participants: all who were there at some time. there: those who were there at this instant, and percent_there: in whole
--- percent of them, cut. users: different user ids of those who were there. not_collected: participants of whom it is not known
--- when they were there; the other columns are without them.
--- Whoever leaves at the instant is not there any more; who joins at it, is. Somebody who came back by then is there. Replicas
--- count nowhere here, and nobody of whom IVS told neither joining nor leaving. There is no row for a session that is not
--- collected yet, an hour or more after its end, and none where nobody was there.
+-- there: how many were there at this instant. participants: how many were there at any time of the session, also those who came
+-- later. percent_there: there, of participants, in whole percent, cut. users: different user ids of those who were there at
+-- this instant. not_collected: participants of whom it is not known when they were there. The other columns do not count them.
+-- Who leaves at the instant is not there; who joins at it is. Who left and came back by then is there.
+-- Not counted: replicas, and others of whom IVS told neither joining nor leaving. There is no row for a session until it is
+-- collected, an hour or more after its end, and none if nobody was there.
 -- Reads only the days from 1 to 2.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt

@@ -4,8 +4,9 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each user id that was in two sessions or more, the most frequent first. days: on which those sessions
--- started. Times are those of joining.
+-- Columns: a row for each user id that was in two sessions or more, the most frequent first. days: on how many days those
+-- sessions started. first_join, last_join: the earliest and the latest time at which one of the user's participants first
+-- joined. Replicas count: a user who was shown on a second stage was in two sessions.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- People without a user id cannot be told apart and are left out.
 SELECT

@@ -9,11 +9,12 @@
 --   failing: the last attempt to export or collect it failed, less than a day ago. Sweeps leave it out for that day.
 --   missing: it has ended, and its participants are not written. A sweep sends it to be exported, unless IVS has forgotten it.
 --   empty: its participants are written, but the lake has no row: nobody joined, or the rows have expired or were erased.
---   exported: its participants are written, but not yet its attendance. That follows an hour or more after its end; with
---   Collect=nobody it stays so.
+--   exported: its participants are written, but not yet its attendance: it is not collected. That follows an hour or more after
+--   its end. With Collect=nobody it stays exported.
 --   collected: all is there.
--- They are shown in the order failing, missing, exported, live, empty, collected. participants: how many rows the lake has of
--- them; null of live, missing and failing sessions without any. The last three times are the latest that the last sweep saw.
+-- The rows come in the order failing, missing, exported, live, empty, collected. participants: how many rows the lake has of
+-- the session; null of live, missing and failing sessions without any. The last three times are the latest that the last
+-- sweep saw.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- It is as new as the last sweep. What was exported since is not missing here. What no sweep has seen yet is not listed.
 WITH days AS (

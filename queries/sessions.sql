@@ -4,11 +4,12 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each session, the newest first, also where nobody joined. minutes: from start to end. users: different
--- user ids, where the tokens had any. people_without_user_id: participants who cannot be told apart. The counts are null where
--- the participants are not written: of a live session, which has no end either, and of a missing one. 0 says that the lake has
--- no row: nobody joined, or the rows have expired or were erased. stage_name: as when sweeps last listed the stage; null of a
--- session that no sweep has seen.
+-- Columns: a row for each session, the newest first, also where nobody joined. minutes: from start to end, in whole minutes,
+-- cut. participants: one person with two tokens is two, and replicas count. users: different user ids, where the tokens had
+-- any. people_without_user_id: participants who cannot be told apart. publishers: participants who ever published.
+-- The counts are null where the participants are not written: of a live session, which has no end either, and of a missing one.
+-- 0 says that the lake has no row: nobody joined, or the rows have expired or were erased. stage_name: the name when sweeps
+-- last listed the stage; null of a session that no sweep has seen.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- Sessions without participants are as new as the last sweep.
 WITH days AS (

@@ -2,9 +2,9 @@
 --
 -- Parameters: none.
 -- Columns: a row for each session, the latest end first, also where nobody joined. participants and publishers are null where
--- the participants are not written, and 0 where the lake has no row of any.
--- Reads only the days from 8 days ago on: `dt` is the day on which a session started, so one of more than a week is not
--- seen. For longer ones widen the 8 days.
+-- the participants are not written. They are 0 where these are written and the lake has no row of them. Replicas count.
+-- Reads only the days from 8 days ago on: `dt` is the day on which a session started. So a session of more than a week may be
+-- left out. For such ones raise the 8, in two places.
 WITH known AS (
   SELECT *
   FROM sessions

@@ -4,9 +4,11 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each day with a session. sessions, stages: all that sweeps saw or that have participants, so also live and
--- missing sessions and those that nobody joined. participants: of all sessions. users: different user ids of the day, where
--- the tokens had any. sessions_with_participants: how many of the sessions the other counts tell of.
+-- Columns: a row for each day with a session. sessions, stages: all that sweeps saw, or that have participants. So live and
+-- missing sessions count, and those that nobody joined. participants, users and publishers are those of the sessions whose
+-- participants the lake has; sessions_with_participants says how many these are. If it is 0, the other three are 0, too, even
+-- where the sessions are live or missing. participants: replicas count. users: different user ids of the day, where the tokens
+-- had any. publishers: participants who ever published.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt

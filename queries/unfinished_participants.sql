@@ -4,9 +4,10 @@
 --   1. the first day, e.g. '2026-11-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each such participant. connected, recording: which of the two it was. left_at: when the last stay ended;
--- leave_inferred: IVS tells of no leaving then, so that it is the session's end, or a later event. Both are null until the
--- session is collected, an hour or more after its end; left_at also where IVS tells of no stay.
+-- Columns: a row for each such participant. connected, recording: which of the two it was; null where IVS sent no state.
+-- left_at: when the last stay ended. leave_inferred: IVS told of no leaving, so left_at is the session's end, or a later event.
+-- Both are null until the session is collected, an hour or more after its end, and where IVS was not asked. left_at is also
+-- null where IVS told of no stay.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- connected and recording are what IVS said at the second look, an hour after the end unless the deployment says otherwise. A
 -- session listed only once so far may still change.

@@ -7,13 +7,15 @@
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each user id, in the order of joining; of two stages with a session of this id, one after the other.
 -- People without a user id, null or empty, cannot be told apart: they have a row for each participant.
--- participants: how many the user was, and participant_ids, in the order of joining. stays: of all of them. joined: the first
--- time of joining. left_at: the end of the last stay. minutes: in which at least one of them was connected, in whole minutes,
--- cut; two devices at once count once. minutes_of_participants: of each by itself, added up and cut, as IVS bills them.
--- share_of_session: minutes, of the session's length, in whole percent, cut. It exceeds 100 only if IVS told of times before
--- the session's start or after its end. inferred: IVS left out a joining or a leaving, so the times are an estimate.
--- All but participants, participant_ids and joined are null until the session is collected, an hour or more after its end, and
--- where IVS was not asked of one of the user's participants. left_at is null, too, where there is no stay.
+-- participants: how many participants the user was. participant_ids: their ids, in the order of joining. stays: how many stays
+-- they had together. joined: the first time of joining. left_at: the end of the last stay. who_was_in_session tells the last
+-- time of leaving instead, which is later if IVS left out a joining before it.
+-- minutes: how long at least one of them was connected, in whole minutes, cut. Two devices at once count once.
+-- minutes_of_participants: how long each was connected, added up and then cut. IVS bills them so. share_of_session: minutes, of
+-- the session's length, in whole percent, cut. It exceeds 100 only if IVS told of times before the session's start or after its
+-- end. inferred: IVS left out a joining or a leaving, so the times are an estimate.
+-- stays, left_at, the minutes, share_of_session and inferred are null until the session is collected, an hour or more after its
+-- end. They stay null where IVS was not asked about one of the user's participants. left_at is also null if there is no stay.
 -- A replica neither joins nor leaves: its stays are the times in which it published.
 -- Reads only the days from 1 to 2.
 WITH days AS (

@@ -8,8 +8,9 @@
 -- Columns: a row for each viewer and publisher, both participants; of two stages with a session of this id, one after the
 -- other. viewer_user_id and publisher_user_id: null or empty if the token had none. publisher is null where IVS named none.
 -- With redundant ingest IVS names a publisher that is no participant: its publisher_user_id is null, too. minutes: how long the
--- viewer watched, in whole minutes, cut. times: how often, with gaps between. started_at, stopped_at: the first and the last
--- time. inferred: IVS left out a beginning or an end, so the times are an estimate.
+-- viewer watched, in whole minutes, cut. times: how often, with gaps between. started_at: when the first time began.
+-- stopped_at: when the last one ended. inferred: IVS left out an end, so the times are an estimate. Where IVS left out a
+-- beginning, nothing shows it, and minutes may be too low.
 -- A viewer is subscribed while watching: whether anybody looked is not known. There is no row for a session that is not
 -- collected yet, an hour or more after its end, and none for viewers of whom IVS was not asked.
 -- Reads only the days from 1 to 2.

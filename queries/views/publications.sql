@@ -1,10 +1,10 @@
 -- From when to when each participant published
 --
--- A row for each time without a gap. inferred: no event of IVS tells of its end, which is then that of the stay that it began
--- in; outside every stay it has no length, but for a replica, whose time ends with the session, or with its own last event if
--- that is later. Of a session that is not collected there is no row.
--- The rules are those of src/presence.rs. They count a depth as in stays.sql, for each stay from its beginning: what has not
--- stopped stops with the stay. What begins outside every stay ends with the next stop. Times that overlap or touch are one.
+-- A row for each time without a gap in which a participant published. A session that is not collected has no row.
+-- inferred: no event tells when the publishing ended. It then ends with the stay that it began in. Outside every stay it has no
+-- length. But that of a replica ends with the session, or with the replica's last event if that is later.
+-- The rules are those of src/presence.rs. A depth is counted as in stays.sql. It begins at 0 in each stay, and what has not
+-- stopped ends with the stay. What begins outside every stay ends with the next stop. Times that overlap or touch are one.
 -- Ask for days by the column dt: only they are read.
 WITH instants AS (
   SELECT

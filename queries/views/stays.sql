@@ -1,12 +1,14 @@
 -- From when to when each participant was there
 --
--- A row for each stay: the time from joining to leaving. inferred: no event of IVS tells of its beginning, or of its end, which
--- is then that of the session, or that of the last joining if it is later. while_publishing: IVS tells of no joining and no
--- leaving, as of a replica, and these are the times in which the participant published. Of a session that is not collected
--- there is no row.
--- The rules are those of src/presence.rs. JOINED adds 1 to a depth and LEFT takes 1 away, at equal times JOINED first, and never
--- below 0; a stay lasts while it is above 0. instants has a row for each second in which something happened; balance is the sum
--- so far, which can be below 0; depth is what it would be without.
+-- A row for each stay: the time from joining to leaving. A session that is not collected has no row.
+-- inferred: no event tells when the stay began, or none tells when it ended. A beginning is then the participant's
+-- first_join_time. An end is then the session's end, or the last JOINED or LEFT if that is later.
+-- while_publishing: IVS told of no joining and no leaving, as of a replica. These stays are the times in which the participant
+-- published. One without a stop ends as in publications.sql.
+-- The rules are those of src/presence.rs. JOINED adds 1 to a depth, and LEFT takes 1 away, but never below 0. At equal times
+-- JOINED comes first. A stay lasts while the depth is above 0.
+-- instants has a row for each second in which something happened. balance is the sum so far, and may be below 0. depth is the
+-- sum that never goes below 0: balance, less its lowest value so far if that is below 0.
 -- Ask for days by the column dt: only they are read.
 WITH instants AS (
   SELECT

@@ -1,11 +1,11 @@
 -- From when to when each participant watched whom
 --
--- A row for each time without a gap in which viewer watched publisher; both are participant ids. IVS gives the streams of a
--- redundant ingest one publisher, whose id no participant has. publisher is null where IVS named none. inferred: no event of IVS
--- tells of its end, which is then that of the viewer's stay; outside every stay it has no length. Of a session that is not
--- collected there is no row.
--- The rules are those of src/presence.rs. They count a depth as in stays.sql, for each publisher, and in each stay of the viewer
--- from its beginning: what has not stopped stops with the stay. What begins outside every stay ends with the next stop. Times
+-- A row for each time without a gap in which viewer watched publisher. A session that is not collected has no row.
+-- viewer, publisher: participant ids. With redundant ingest IVS names one publisher for all streams, whose id no participant
+-- has. publisher is null where IVS named none.
+-- inferred: no event tells when the watching ended. It then ends with the viewer's stay. Outside every stay it has no length.
+-- The rules are those of src/presence.rs. A depth is counted as in stays.sql, for each publisher. It begins at 0 in each stay
+-- of the viewer, and what has not stopped ends with the stay. What begins outside every stay ends with the next stop. Times
 -- that overlap or touch are one.
 -- Ask for days by the column dt: only they are read.
 WITH instants AS (
