@@ -5,11 +5,11 @@
 --   2. the last day, e.g. '2026-11-30'
 --   3. the user id, exactly as in the tokens, e.g. 'ana'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each participant with this user id, with all columns of participants and of attendance. left_at: when the
--- last stay ended. minutes: how long the participant was connected, all stays together, in whole minutes, cut. If join_inferred
--- or leave_inferred is true, IVS left out a joining or a leaving, and left_at and minutes are estimates. What attendance tells
--- is null until the session is collected, an hour or more after its end, and where IVS was not asked. A participant who is in
--- attendance only has nulls in what only participants tells.
+-- Columns: a row for each participant with this user id, with all columns of participants and of attendance. left_at: the last
+-- leaving that IVS told of, or the end of the last stay if that is later. minutes: how long the participant was connected, all
+-- stays together, in whole minutes, cut. If join_inferred or leave_inferred is true, IVS left out a joining or a leaving, and
+-- left_at and minutes are estimates. What attendance tells is null until the session is collected, an hour or more after its
+-- end, and where IVS was not asked. A participant who is in attendance only has nulls in what only participants tells.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All there is: from the stack's FirstDay to
 -- today.
 -- Their events are the answer of events_of_user.
@@ -31,7 +31,7 @@ attended AS (
   WHERE dt IN (SELECT dt FROM days)
 ),
 ends AS (
-  SELECT dt, stage_arn, session_id, participant_id, max(left_at) AS left_at
+  SELECT dt, stage_arn, session_id, participant_id, max(left_at) AS last_end
   FROM stays
   WHERE dt IN (SELECT dt FROM days)
   GROUP BY dt, stage_arn, session_id, participant_id
@@ -54,7 +54,7 @@ SELECT
   listed.redundant_ingest,
   listed.ingest_configuration_arn,
   coalesce(listed.dt, attended.dt) AS dt,
-  ends.left_at,
+  coalesce(greatest(ends.last_end, attended.last_leave_time), ends.last_end, attended.last_leave_time) AS left_at,
   attended.connected_ms / 60000 AS minutes,
   attended.last_leave_time,
   attended.last_event_time,

@@ -10,9 +10,9 @@
 -- before its end; of two stages with a session of this id, one after the other. The start and the end are those that IVS tells.
 -- IVS does not know for when the session was planned.
 -- late, early: which of the two it was. minutes_late, minutes_early: whole minutes, cut; 0 if it was before the start, or after
--- the end. joined: the first time of joining. left_at: the last time of leaving. If the last stay has no leaving, it is the end
--- of that stay: the session's end, or a later joining or leaving. inferred: IVS left out a joining or a leaving, so the times
--- are an estimate.
+-- the end. joined: the first time of joining. left_at: the last leaving that IVS told of, or the end of the last stay if that
+-- is later. A stay without a leaving ends with the session, or with a later event. inferred: IVS left out a joining or a
+-- leaving, so the times are an estimate.
 -- early, minutes_early, left_at and inferred are null until the session is collected, an hour or more after its end. Until then
 -- the answer has only those who were late. They stay null where IVS was not asked. Where IVS was asked and told of neither
 -- joining nor leaving, only inferred of these is known.
@@ -66,7 +66,7 @@ times AS (
     listed.session_start_time,
     listed.session_end_time,
     coalesce(listed.first_join_time, first_begin) AS joined,
-    if(leave_inferred, last_end, last_leave_time) AS left_at,
+    coalesce(greatest(last_end, last_leave_time), last_end, last_leave_time) AS left_at,
     join_inferred OR leave_inferred AS inferred
   FROM listed
   LEFT JOIN attended

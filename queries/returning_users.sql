@@ -6,7 +6,7 @@
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each user id that was in two sessions or more, the most frequent first. days: on how many days those
 -- sessions started. first_join, last_join: the earliest and the latest time at which one of the user's participants first
--- joined. Replicas count: a user who was shown on a second stage was in two sessions.
+-- joined. Replicas do not count: who is shown on a second stage was not there.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- People without a user id cannot be told apart and are left out.
 SELECT
@@ -24,6 +24,7 @@ WHERE dt IN (
       AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
   )
   AND user_id <> ''
+  AND replication_type IS DISTINCT FROM 'REPLICA'
 GROUP BY user_id
 HAVING count(DISTINCT ROW(stage_arn, session_id)) > 1
 ORDER BY sessions DESC, user_id

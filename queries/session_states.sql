@@ -1,4 +1,4 @@
--- Which sessions need a look: failing, missing, not collected, live or empty
+-- In which state is each session, those first that need a look
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-11-01'

@@ -6,8 +6,8 @@
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each day with a session. sessions, stages: all that sweeps saw, or that have participants. So live and
 -- missing sessions count, and those that nobody joined. participants, users and publishers are those of the sessions whose
--- participants the lake has; sessions_with_participants says how many these are. If it is 0, the other three are 0, too, even
--- where the sessions are live or missing. participants: replicas count. users: different user ids of the day, where the tokens
+-- participants the lake has; sessions_with_participants says how many these are. The other three are null on a day on
+-- which all sessions are live or missing. participants: replicas count. users: different user ids of the day, where the tokens
 -- had any. publishers: participants who ever published.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 WITH days AS (
@@ -18,7 +18,7 @@ WITH days AS (
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
 listed AS (
-  SELECT dt, stage_arn, session_id, user_id, published
+  SELECT dt, stage_arn, session_id, session_end_time, user_id, published
   FROM participants
   WHERE dt IN (SELECT dt FROM days)
 ),
@@ -33,12 +33,12 @@ people AS (
   GROUP BY dt
 ),
 all_sessions AS (
-  SELECT min(dt) AS dt, stage_arn, session_id
+  SELECT min(dt) AS dt, stage_arn, session_id, max(written_time) AS written
   FROM (
-    SELECT dt, stage_arn, session_id
+    SELECT DISTINCT dt, stage_arn, session_id, session_end_time AS written_time
     FROM listed
-    UNION
-    SELECT dt, stage_arn, session_id
+    UNION ALL
+    SELECT dt, stage_arn, session_id, participants_written_time
     FROM sessions
     WHERE dt IN (SELECT dt FROM days)
   )
@@ -48,9 +48,9 @@ SELECT
   all_sessions.dt,
   count(*) AS sessions,
   count(DISTINCT all_sessions.stage_arn) AS stages,
-  coalesce(max(people.participants), 0) AS participants,
-  coalesce(max(people.users), 0) AS users,
-  coalesce(max(people.publishers), 0) AS publishers,
+  if(count(all_sessions.written) > 0, coalesce(max(people.participants), 0)) AS participants,
+  if(count(all_sessions.written) > 0, coalesce(max(people.users), 0)) AS users,
+  if(count(all_sessions.written) > 0, coalesce(max(people.publishers), 0)) AS publishers,
   coalesce(max(people.sessions), 0) AS sessions_with_participants
 FROM all_sessions
 LEFT JOIN people ON people.dt = all_sessions.dt

@@ -5,9 +5,10 @@
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each such participant. connected, recording: which of the two it was; null where IVS sent no state.
--- left_at: when the last stay ended. leave_inferred: IVS told of no leaving, so left_at is the session's end, or a later event.
+-- left_at: the last leaving that IVS told of, or the end of the last stay if that is later. leave_inferred: IVS told of no
+-- leaving then, so left_at is the session's end, or a later event.
 -- Both are null until the session is collected, an hour or more after its end, and where IVS was not asked. left_at is also
--- null where IVS told of no stay.
+-- null where IVS told of no stay and no leaving.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC.
 -- connected and recording are what IVS said at the second look, an hour after the end unless the deployment says otherwise. A
 -- session listed only once so far may still change.
@@ -19,12 +20,12 @@ WITH days AS (
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
 attended AS (
-  SELECT dt, stage_arn, session_id, participant_id, leave_inferred
+  SELECT dt, stage_arn, session_id, participant_id, last_leave_time, leave_inferred
   FROM attendance
   WHERE dt IN (SELECT dt FROM days)
 ),
 ends AS (
-  SELECT dt, stage_arn, session_id, participant_id, max(left_at) AS left_at
+  SELECT dt, stage_arn, session_id, participant_id, max(left_at) AS last_end
   FROM stays
   WHERE dt IN (SELECT dt FROM days)
   GROUP BY dt, stage_arn, session_id, participant_id
@@ -44,7 +45,7 @@ SELECT
   listed.state = 'CONNECTED' AS connected,
   listed.recording_state IN ('STARTING', 'ACTIVE', 'STOPPING') AS recording,
   listed.session_end_time,
-  ends.left_at,
+  coalesce(greatest(ends.last_end, attended.last_leave_time), ends.last_end, attended.last_leave_time) AS left_at,
   attended.leave_inferred
 FROM listed
 LEFT JOIN attended

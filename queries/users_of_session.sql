@@ -8,14 +8,14 @@
 -- Columns: a row for each user id, in the order of joining; of two stages with a session of this id, one after the other.
 -- People without a user id, null or empty, cannot be told apart: they have a row for each participant.
 -- participants: how many participants the user was. participant_ids: their ids, in the order of joining. stays: how many stays
--- they had together. joined: the first time of joining. left_at: the end of the last stay. who_was_in_session tells the last
--- time of leaving instead, which is later if IVS left out a joining before it.
+-- they had together. joined: the first time of joining. left_at: the last leaving that IVS told of, or the end of the last stay
+-- if that is later.
 -- minutes: how long at least one of them was connected, in whole minutes, cut. Two devices at once count once.
 -- minutes_of_participants: how long each was connected, added up and then cut. IVS bills them so. share_of_session: minutes, of
 -- the session's length, in whole percent, cut. It exceeds 100 only if IVS told of times before the session's start or after its
 -- end. inferred: IVS left out a joining or a leaving, so the times are an estimate.
 -- stays, left_at, the minutes, share_of_session and inferred are null until the session is collected, an hour or more after its
--- end. They stay null where IVS was not asked about one of the user's participants. left_at is also null if there is no stay.
+-- end. They stay null where IVS was not asked about one of the user's participants. left_at is also null without a stay and a leaving.
 -- A replica neither joins nor leaves: its stays are the times in which it published.
 -- Reads only the days from 1 to 2.
 WITH days AS (
@@ -50,6 +50,7 @@ people AS (
     array_join(array_agg(listed.participant_id ORDER BY listed.first_join_time NULLS LAST, listed.participant_id), ', ')
       AS participant_ids,
     min(listed.first_join_time) AS joined,
+    max(last_leave_time) AS last_leave_time,
     bool_and(connected_ms IS NOT NULL) AS collected,
     sum(connected_ms) AS participants_ms,
     bool_or(join_inferred OR leave_inferred) AS inferred
@@ -91,7 +92,7 @@ unions AS (
     user_id,
     nameless_id,
     sum(stays) AS stays,
-    max(instant) AS left_at,
+    max(instant) AS last_end,
     coalesce(sum(date_diff('millisecond', instant, next_instant)) FILTER (WHERE there > 0), 0) AS union_ms
   FROM changes
   GROUP BY dt, stage_arn, session_id, user_id, nameless_id
@@ -104,7 +105,7 @@ SELECT
   participant_ids,
   if(collected, coalesce(stays, 0)) AS stays,
   joined,
-  if(collected, left_at) AS left_at,
+  if(collected, coalesce(greatest(last_end, last_leave_time), last_end, last_leave_time)) AS left_at,
   if(collected, coalesce(union_ms, 0)) / 60000 AS minutes,
   if(collected, participants_ms) / 60000 AS minutes_of_participants,
   if(collected, coalesce(union_ms, 0)) * 100 / nullif(session_ms, 0) AS share_of_session,

@@ -6,15 +6,14 @@
 --   3. the session's id, e.g. 'st-Reconnect0001'
 -- A day of another form, or that is no date, is refused.
 -- Columns: a row for each participant, in the order of joining; of two stages with a session of this id, one after the other.
--- joined: the first time of joining. left_at: the last time of leaving. If the last stay has no leaving, it is the end of that
--- stay: the session's end, or a later event. minutes: how long the participant was connected, all stays together, in whole
--- minutes, cut. inferred: IVS left out a joining or a leaving, so minutes is an estimate. share_of_session: minutes, of the
--- session's length, in whole percent, cut. It exceeds 100 only if IVS told of times before the session's start or after its
--- end. stays: how often the participant was there. Who left and came back has several.
+-- joined: the first time of joining. left_at: the last leaving that IVS told of, or the end of the last stay if that is later.
+-- A stay without a leaving ends with the session, or with a later event. minutes: how long the participant was connected, all
+-- stays together, in whole minutes, cut. inferred: IVS left out a joining or a leaving, so minutes is an estimate.
+-- share_of_session: minutes, of the session's length, in whole percent, cut. It exceeds 100 only if IVS told of times before the
+-- session's start or after its end. stays: how often the participant was there. Who left and came back has several.
 -- left_at, minutes, inferred, share_of_session and stays are null until the session is collected, an hour or more after its
--- end. They stay null where IVS was not asked about the participant.
--- A replica neither joins nor leaves: its stays are the times in which it published. Its left_at is null, unless its last
--- publishing has no stop. left_at is also null of a participant without a stay and without a leaving.
+-- end. They stay null where IVS was not asked about the participant. left_at is also null of a participant without a stay and
+-- without a leaving. A replica neither joins nor leaves: its stays are the times in which it published.
 -- Reads only the days from 1 to 2.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
@@ -45,7 +44,7 @@ SELECT
   listed.participant_id,
   listed.user_id,
   listed.first_join_time AS joined,
-  if(leave_inferred, last_end, last_leave_time) AS left_at,
+  coalesce(greatest(last_end, last_leave_time), last_end, last_leave_time) AS left_at,
   connected_ms / 60000 AS minutes,
   join_inferred OR leave_inferred AS inferred,
   listed.published,

@@ -115,6 +115,12 @@ def session_ms(row) -> int:
     return (row.session_end_time - row.session_start_time) // MILLISECOND
 
 
+def left_at(stays, *rows) -> datetime.datetime | None:
+    """The latest end of somebody's stays and leavings."""
+    ends = [stay.left_at for stay in stays] + [row.attendance.last_leave_time for row in rows]
+    return max(filter(None, ends), default=None)
+
+
 def person(row) -> tuple:
     """Who it is: a user with all participants, or a participant of whom there is no user id."""
     return (row.user_id,) if row.user_id else (row.user_id, row.participant_id)
@@ -149,7 +155,7 @@ def who_was_in_session(lake, now, first, last, session_id):
             left, minutes, inferred, share, times = [None] * 5
             if is_collected(row):
                 its = stays.get((row.dt, row.stage_arn, row.session_id, row.participant_id), [])
-                left = max(stay.left_at for stay in its) if attended.leave_inferred else attended.last_leave_time
+                left = left_at(its, row)
                 minutes = attended.connected_ms // 60_000
                 inferred = attended.join_inferred or attended.leave_inferred
                 share = percent(attended.connected_ms, session_ms(row))
@@ -181,7 +187,7 @@ def users_of_session(lake, now, first, last, session_id):
             left, times, minutes, of_all, share, inferred = [None] * 6
             if all(map(is_collected, its)):
                 spans = spans_of[who]
-                times, left = len(spans), max((stay.left_at for stay in spans), default=None)
+                times, left = len(spans), left_at(spans, *its)
                 together = covered_ms(spans)
                 minutes, share = together // 60_000, percent(together, session_ms(its[0]))
                 of_all = sum(row.attendance.connected_ms for row in its) // 60_000
@@ -283,9 +289,7 @@ def late_and_early(lake, now, first, last, session_id, minutes):
             left, inferred = None, None
             if is_collected(row):
                 inferred = row.attendance.join_inferred or row.attendance.leave_inferred
-                left = row.attendance.last_leave_time
-                if row.attendance.leave_inferred:
-                    left = max((stay.left_at for stay in its), default=None)
+                left = left_at(its, row)
             late_by = max(joined, row.session_start_time) - row.session_start_time
             early_by = left and row.session_end_time - min(left, row.session_end_time)
             if late_by > after or (left and early_by > after):
@@ -373,7 +377,8 @@ def arrivals_per_minute(lake, now, first, last, session_id):
 
 def returning_users(lake, now, first, last):
     found = []
-    for (user_id,), people in grouped([row for row in started(lake.participants, first, last) if row.user_id], "user_id").items():
+    there = [row for row in started(lake.participants, first, last) if row.user_id and row.replication_type != "REPLICA"]
+    for (user_id,), people in grouped(there, "user_id").items():
         attended = len(grouped(people, "stage_arn", "session_id"))
         joins = [row.first_join_time for row in people if row.first_join_time]
         if attended > 1:
@@ -447,8 +452,11 @@ def nulls_last(*values) -> tuple:
 
 
 def last_left(lake) -> dict[tuple, datetime.datetime]:
-    """When the last stay of each participant ended."""
+    """When each participant left for the last time."""
     left = {}
+    for row in lake.participants:
+        if row.attendance and row.attendance.last_leave_time:
+            left[row.stage_arn, row.session_id, row.participant_id] = row.attendance.last_leave_time
     for stay in lake.stays:
         name = (stay.stage_arn, stay.session_id, stay.participant_id)
         left[name] = max(left.get(name, stay.left_at), stay.left_at)
@@ -495,13 +503,16 @@ def sessions_ended_lately(lake, now):
 def sessions_per_day(lake, now, first, last):
     days = collections.defaultdict(list)
     for name, people, known in every_session(lake, first, last):
-        days[(people[0] if people else known).dt].append((name, people))
+        days[(people[0] if people else known).dt].append((name, people, known))
     found = []
     for dt, its in sorted(days.items()):
-        everybody = [row for _, people in its for row in people]
-        sessions_and_stages = [len(its), len({stage_arn for (stage_arn, _), _ in its})]
-        with_people = sum(bool(people) for _, people in its)
-        found.append([dt, *sessions_and_stages, len(everybody), len(users(everybody)), publishers(everybody), with_people])
+        everybody = [row for _, people, _ in its for row in people]
+        sessions_and_stages = [len(its), len({stage_arn for (stage_arn, _), _, _ in its})]
+        with_people = sum(bool(people) for _, people, _ in its)
+        of_people = [len(everybody), len(users(everybody)), publishers(everybody)]
+        if not any(people or known.participants_written_time for _, people, known in its):
+            of_people = [None] * 3
+        found.append([dt, *sessions_and_stages, *of_people, with_people])
     return found
 
 
