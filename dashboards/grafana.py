@@ -221,20 +221,24 @@ attended AS (
   FROM attendance
   WHERE {DAYS}
     AND {SESSION}
+),
+stayed AS (
+  SELECT participant_id, max(left_at) AS last_end
+  FROM stays
+  WHERE {DAYS}
+    AND {SESSION}
+  GROUP BY participant_id
 )
 SELECT
   listed.user_id,
   listed.participant_id,
   listed.first_join_time AS joined,
-  if(
-    attended.leave_inferred,
-    greatest(attended.session_end_time, attended.last_event_time),
-    attended.last_leave_time
-  ) AS left_at,
+  coalesce(greatest(last_end, last_leave_time), last_end, last_leave_time) AS left_at,
   attended.connected_ms / 60000 AS minutes,
   attended.join_inferred OR attended.leave_inferred AS inferred
 FROM listed
 LEFT JOIN attended ON attended.participant_id = listed.participant_id
+LEFT JOIN stayed ON stayed.participant_id = listed.participant_id
 ORDER BY listed.first_join_time NULLS LAST, listed.participant_id"""
 
 # A failure counts if it is later than what was written, and younger than a day: docs/data.md.
@@ -509,9 +513,9 @@ def built() -> dashboard.Dashboard:
                         8,
                         "Who attended the chosen session",
                         "A row for each participant, in the order of joining: a user on two devices has two. Joined: the first time. Left: the last "
-                        "time, or the session's end if IVS told of no leaving. Minutes: how long the participant was connected, all stays together, "
+                        "leaving, or the end of the last stay if that is later; a stay without a leaving ends with the session. Minutes: how long the participant was connected, all stays together, "
                         "in whole minutes. Inferred: IVS left out a joining or a leaving, so minutes is an estimate. Left, minutes and inferred are "
-                        "not known until the session is collected. A replica neither joins nor leaves: its minutes are those in which it published.",
+                        "not known until the session is collected. A replica neither joins nor leaves: its stays are the times in which it published.",
                         "No session is chosen, or nobody joined the chosen one.",
                         query(PEOPLE_OF_SESSION),
                     ),

@@ -556,7 +556,7 @@ MISTAKES = [
     ("Errors", "days after the range", "AND $__rawTimeTo('yyyy-MM-dd')", "AND '9999-12-31'"),
     ("Participants connected, minute by minute", "who leaves is still there", "ARRAY[joined_ms, left_ms]", "ARRAY[joined_ms, left_ms + 1]"),
     ("Participants connected, minute by minute", "two stages with one session id", "AND stage_arn = split_part(${session:sqlstring}, ' ', 2)", ""),
-    ("Who attended the chosen session", "an end that is not known", "attended.leave_inferred,", "false,"),
+    ("Who attended the chosen session", "the last leaving, though a stay ends later", "coalesce(greatest(last_end, last_leave_time), last_end, last_leave_time)", "last_leave_time"),
     ("Sessions by state", "a failure that success followed", "> coalesce(attendance_written_time,", "> coalesce(NULL,"),
     ("Sessions by state", "a failure of long ago", "INTERVAL '1' DAY", "INTERVAL '2' DAY"),
     ("session", "a session that is live", "AND session_end_time IS NOT NULL", ""),
