@@ -4,7 +4,6 @@
 dashboards/grafana.py. What must come of it is computed from the lake's rows, without SQL.
 """
 
-import bisect
 import collections
 import dataclasses
 import datetime
@@ -88,24 +87,6 @@ def midnight(day: str | datetime.date) -> datetime.datetime:
     return datetime.datetime.fromisoformat(str(day))
 
 
-class Counter:
-    """How many stays there are at an instant."""
-
-    def __init__(self, stays: list[tables.Stay]):
-        # Who leaves at the instant of joining is never there.
-        self.stays = [stay for stay in stays if stay.joined_at < stay.left_at]
-        self.begins = sorted(stay.joined_at for stay in self.stays)
-        self.ends = sorted(stay.left_at for stay in self.stays)
-
-    def at(self, instant: datetime.datetime) -> int:
-        return bisect.bisect_right(self.begins, instant) - bisect.bisect_right(self.ends, instant)
-
-    def most(self, begin: datetime.datetime, end: datetime.datetime) -> int:
-        """In a stretch without its end. More are there only after somebody joined."""
-        joins = self.begins[bisect.bisect_left(self.begins, begin) : bisect.bisect_left(self.begins, end)]
-        return max(map(self.at, {begin, *joins}))
-
-
 def stages(lake: tables.Lake, view: View) -> list[list]:
     names = last_names(view._replace(stages=ALL).shown(lake.sessions))
     return sorted([name, stage_arn] for stage_arn, name in names.items())
@@ -132,7 +113,7 @@ def people_a_day(lake: tables.Lake, view: View) -> list[list]:
 
 
 def peak_a_day(lake: tables.Lake, view: View) -> list[list]:
-    counter, (first, last) = Counter(view.shown(lake.stays)), map(midnight, view.days())
+    counter, (first, last) = expected.Counter(view.shown(lake.stays)), map(midnight, view.days())
     days = [first + number * expected.DAY for number in range((last - first).days + 1)]
     found = [[day, counter.most(day, day + expected.DAY)] for day in days]
     return [row for row in found if row[1]]
@@ -165,7 +146,7 @@ def errors(lake: tables.Lake, view: View) -> list[list]:
 
 
 def curve(lake: tables.Lake, view: View) -> list[list]:
-    counter = Counter(view.of_session(lake.stays))
+    counter = expected.Counter(view.of_session(lake.stays))
     if not counter.stays:
         return []
     start = counter.stays[0].session_start_time

@@ -130,6 +130,24 @@ def there_at(stays: list, now: datetime.datetime) -> list:
     return [stay for stay in stays if stay.joined_at <= now < stay.left_at]
 
 
+class Counter:
+    """How many stays there are at an instant."""
+
+    def __init__(self, stays: list):
+        # Who leaves at the instant of joining is never there.
+        self.stays = [stay for stay in stays if stay.joined_at < stay.left_at]
+        self.begins = sorted(stay.joined_at for stay in self.stays)
+        self.ends = sorted(stay.left_at for stay in self.stays)
+
+    def at(self, instant: datetime.datetime) -> int:
+        return bisect.bisect_right(self.begins, instant) - bisect.bisect_right(self.ends, instant)
+
+    def most(self, begin: datetime.datetime, end: datetime.datetime) -> int:
+        """In a stretch without its end. More are there only after somebody joined."""
+        joins = self.begins[bisect.bisect_left(self.begins, begin) : bisect.bisect_left(self.begins, end)]
+        return max(map(self.at, {begin, *joins}))
+
+
 def covered_ms(stays: list, times: int = 1) -> int:
     """How long at least so many of the stays went on at once."""
     borders = sorted({border for stay in stays for border in (stay.joined_at, stay.left_at)})
@@ -205,18 +223,17 @@ def concurrency_of_session(lake, now, first, last, session_id):
     found = []
     people = in_session(lake.participants, first, last, session_id)
     for (stage_arn,), stays in in_session(lake.stays, first, last, session_id).items():
-        stays = [stay for stay in stays if stay.joined_at < stay.left_at]
-        if not stays:
+        counter = Counter(stays)
+        if not counter.stays:
             continue
-        joins, leaves = sorted(stay.joined_at for stay in stays), sorted(stay.left_at for stay in stays)
-        there = lambda instant: bisect.bisect_right(joins, instant) - bisect.bisect_right(leaves, instant)
+        there, last_leave = counter.at, counter.ends[-1]
         minute_of = lambda instant: instant.replace(second=0, microsecond=0)
         minutes = collections.defaultdict(set)
-        minute = minute_of(joins[0])
-        while minute < leaves[-1]:
+        minute = minute_of(counter.begins[0])
+        while minute < last_leave:
             minutes[minute].add(minute)
             minute += MINUTE
-        for instant in {*joins, *leaves} - {leaves[-1]}:
+        for instant in {*counter.begins, *counter.ends} - {last_leave}:
             minutes[minute_of(instant)].add(instant)
         missing = sum(not is_collected(row) for row in people[stage_arn,])
         rows = []
@@ -229,11 +246,10 @@ def concurrency_of_session(lake, now, first, last, session_id):
 
 
 def concurrency_of_days(lake, now, first, last):
-    stays = [stay for stay in started(lake.stays, first, last) if stay.joined_at < stay.left_at]
-    joins, leaves = sorted(stay.joined_at for stay in stays), sorted(stay.left_at for stay in stays)
-    there = lambda instant: bisect.bisect_right(joins, instant) - bisect.bisect_right(leaves, instant)
+    counter = Counter(started(lake.stays, first, last))
+    there = counter.at
     days = collections.defaultdict(set)
-    for stay in stays:
+    for stay in counter.stays:
         day = datetime.datetime.combine(stay.joined_at, datetime.time())
         days[day].add(stay.joined_at)
         # Those that went on overnight.
@@ -248,7 +264,7 @@ def concurrency_of_days(lake, now, first, last):
         if instants := days.get(datetime.datetime.combine(day, datetime.time())):
             at = min(instants, key=lambda instant: (-there(instant), instant))
             most = there(at)
-            its = there_at(stays, at)
+            its = there_at(counter.stays, at)
             sessions, stages = len(grouped(its, "stage_arn", "session_id")), len(grouped(its, "stage_arn"))
         found.append([day, most, at, sessions, stages, missing[day.isoformat()]])
     return sorted(found, key=lambda row: row[0])
