@@ -25,12 +25,12 @@ import threading
 import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
-import trino
 
 import dashboard
 import expected
 import mistakes
 import tables
+from compare import equal, fails, now
 from engine import BUCKET, KEYS, REGION, ROOT, SAMPLE, Engine, Missing, Result, Template, fill, known
 
 QUERIES = ROOT / "queries"
@@ -66,29 +66,6 @@ ATHENA_TYPES = {
     "bigint": "bigint",
     "map<string,string>": "map(varchar, varchar)",
 }
-
-
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-
-
-def difference(one, other) -> str:
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = [(a, b) for a, b in zip(one, other) if a != b]
-        return ", ".join(f"{a!r} instead of {b!r}" for a, b in pairs)
-    return f"{one!r} instead of {other!r}"
-
-
-def equal(what: str, found, wanted) -> None:
-    """Fails with the first difference."""
-    if found == wanted:
-        return
-    if isinstance(found, list) and isinstance(wanted, list):
-        for number, (one, other) in enumerate(zip(found, wanted)):
-            if one != other:
-                raise AssertionError(f"{what}: row {number}: {difference(one, other)}")
-        raise AssertionError(f"{what}: {len(found)} rows instead of {len(wanted)}")
-    raise AssertionError(f"{what}: {found!r} instead of {wanted!r}")
 
 
 class Query:
@@ -207,7 +184,7 @@ def check_missing_session(engine: Engine, files: list[Query], lake: tables.Lake)
     check_states("collected")
 
 
-def check_days(engine: Engine, table: list[expected.Row]) -> None:
+def check_days(engine: Engine, lake: tables.Lake) -> None:
     """Days without files, and days that no file can be of, are no errors; and no condition at all reads every day."""
     for condition, meaning in [
         ("dt = '2026-10-01'", "a day without files"),
@@ -217,8 +194,10 @@ def check_days(engine: Engine, table: list[expected.Row]) -> None:
     ]:
         for name in COLUMNS:
             equal(f"{name}, {meaning}", engine.query(f"SELECT count(*) FROM {name} WHERE {condition}").rows, [[0]])
-    every = engine.query("SELECT count(*), count(DISTINCT dt) FROM participants").rows
-    equal("rows and days without a condition", every, [[len(table), len({row.dt for row in table})]])
+    for name in TABLES:
+        every = engine.query(f"SELECT count(*), count(DISTINCT dt) FROM {name}").rows
+        table = getattr(lake, name)
+        equal(f"rows and days of {name} without a condition", every, [[len(table), len({row.dt for row in table})]])
 
 
 def check_named(files: list[Query], named: dict, database: str) -> None:
@@ -327,13 +306,15 @@ def check_malformed_numbers(engine: Engine, files: list[Query]) -> None:
     """A number of another form, or out of its range, is refused, also where there is nothing to find."""
     for query in files:
         places = [place for place, value in enumerate(query.examples) if re.fullmatch(NUMBER, value)]
+        forms = [form for form in re.findall(r"'(not [^']+: )' \|\| \?", query.sql) if "YYYY" not in form]
+        equal(f"numbers of {query.name} whose form is looked at", len(forms), len(places))
         quiet = [re.sub(r"\d{4}-\d\d-\d\d", "2026-10-05", value) for value in query.examples]
-        for place, base in itertools.product(places, (query.examples, quiet)):
+        for (place, form), base in itertools.product(zip(places, forms), (query.examples, quiet)):
             malformed = ["", "x", "-1", "+1", " 1", "1 ", "1e1", "05", "99999", "10000000000", "NaN", "\u0665", "0.072", "0,0720"]
             malformed += ["1.0000", ".0720", "0.07200"] if "." in query.examples[place] else ["1441", "5.0"]
             for text in malformed:
                 values = [literal(text) if place == at else value for at, value in enumerate(base)]
-                fails(f"{query.name} {values}", f": {text}", lambda: engine.query(query.sql, ", ".join(values)))
+                fails(f"{query.name} {values}", f"{form}{text}", lambda: engine.query(query.sql, ", ".join(values)))
 
 
 def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:
@@ -370,7 +351,7 @@ def check_pruning(engine: Engine, files: list[Query], lake: tables.Lake) -> None
         names = tables_of(query.sql)
         if query.reads_all_days:
             for name in names:
-                with_broken_files(engine, [name], [datetime.date(2024, 2, 29)], lambda: fails(query.name, "", check))
+                with_broken_files(engine, [name], [datetime.date(2024, 2, 29)], lambda: fails(query.name, "broken.parquet", check))
             continue
         begin, end = reads(query, first, last)
         around = [begin - expected.DAY, *([end + expected.DAY] if end else [])]
@@ -400,18 +381,6 @@ def with_broken_files(engine: Engine, names: list[str], days: list[datetime.date
     finally:
         for key, version in broken.items():
             engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=version)
-
-
-def fails(what: str, how: str, check) -> str:
-    """Runs a check that must fail, with an error that says `how`; gives the error."""
-    try:
-        check()
-    except (AssertionError, trino.exceptions.Error) as error:
-        said = str(error)
-        if how not in said:
-            raise AssertionError(f"{what} failed for another reason: {said}") from error
-        return said.splitlines()[0][:150]
-    raise AssertionError(f"{what} was not noticed")
 
 
 def read(engine: Engine, key: str) -> pyarrow.Table:
@@ -851,7 +820,7 @@ def main() -> None:
         print("events lie in their order", flush=True)
         check_missing_session(engine, files, lake)
         print("a session that is missing, or fails, is seen in the table of sessions", flush=True)
-        check_days(engine, lake.participants)
+        check_days(engine, lake)
         print("days without files, out of range, and all days", flush=True)
         check_new_column(engine, "participants", "dt=2026-11-04/Future000000_st-Future0000001.parquet", lake.participants)
         check_new_column(engine, "participant_events", LIVES, lake.participant_events)
