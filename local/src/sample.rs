@@ -27,9 +27,9 @@ const STEPS: &str = "export (each session by a request), rewrite (each session a
 /// A session of the sample with the ARN of its stage and its id.
 type Sample = (String, String, Session);
 
-/// Starts IVS with the sample as of `today`, and the function with the S3 at `s3_url`; if that is `folder`, with a lake in the
-/// folder `s3` of `folder`. Runs `steps`, and prints the answers
-/// as JSON lines. Writes what IVS knows to `known.json` in `folder`, in the form of its API.
+/// Starts IVS with the sample as of `today`, and the function with the S3 at `s3_url`. If that is the word `folder`, the lake is
+/// the folder `s3` in `folder`. Runs `steps`, and prints the answers as JSON lines. Writes what IVS knows to `known.json` in
+/// `folder`, in the form of its API.
 ///
 /// # Errors
 /// When a server fails, the function answers with an error, `today` is no instant, or a step is not known.

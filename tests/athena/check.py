@@ -1,7 +1,7 @@
-"""`make athena`: the tables and the queries of template.yaml on Athena's own engine.
+"""`make athena`: the tables, the views and the queries of template.yaml on Athena's own engine.
 
 The real function exports and collects the sample sessions of local/src/sample.rs, and sweeps; then every value of every row
-of every table, and every answer of every query, is held against what IVS knows. At the end things are broken on purpose,
+of every table and view, and every answer of every query, is held against what IVS knows. At the end things are broken on purpose,
 and each time a check must fail.
 """
 

@@ -53,7 +53,8 @@ pub fn lives(start: DateTime<Utc>, end: DateTime<Utc>) -> Vec<Participant> {
     people
 }
 
-/// A participant whose events are drawn, in seconds around those of the session, so that many are of one second. A quarter of all neither join nor leave, and a quarter are replicas.
+/// A participant whose events are drawn, in seconds around those of the session, so that many are of one second. A quarter of
+/// all neither join nor leave, and a quarter are replicas.
 pub fn random_life(
     id: &str,
     user_id: &str,
