@@ -340,14 +340,6 @@ def with_unknowns(panel, said: str = "not known"):
     return panel.override_by_regexp("/.*/", [DynamicConfigValue(id_val="noValue", value=said)])
 
 
-def colors(*steps: tuple[float | None, str]) -> dashboard.ThresholdsConfig:
-    return (
-        dashboard.ThresholdsConfig()
-        .mode(ThresholdsMode.ABSOLUTE)
-        .steps([Threshold(value=value, color=color) for value, color in steps])
-    )
-
-
 def yes_or_no(column: str, panel):
     words = {"true": {"text": "yes", "index": 0}, "false": {"text": "no", "index": 1}}
     return panel.override_by_name(column, [DynamicConfigValue(id_val="mappings", value=[{"type": "value", "options": words}])])
@@ -548,7 +540,7 @@ def built() -> dashboard.Dashboard:
         .color_mode(BigValueColorMode.VALUE)
         .graph_mode(BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
-        .thresholds(colors((None, "text")))
+        .thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([Threshold(color="text")]))
         .override_by_name("failing", [thresholds_of("red")])
         .override_by_name("missing", [thresholds_of("orange")])
         .height(5)
