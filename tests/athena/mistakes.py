@@ -185,4 +185,9 @@ REPORT_MISTAKES = [
     ("publishers_and_viewers", "minutes for every participant", "max(attended.publish_ms)", "sum(attended.publish_ms)"),
     ("sessions_ended_lately", "two days", "INTERVAL '24' HOUR", "INTERVAL '48' HOUR"),
     ("freshness", "the newest end that sweeps know for the newest collected", "  attended.newest_collected_end\n", "  known.newest_known_end AS newest_collected_end\n"),
+    ("arrivals_per_minute", "stages added up", "PARTITION BY stage_arn\n    ORDER BY", "ORDER BY"),
+    ("days_compared", "six days for a week", "calendar.day - INTERVAL '7' DAY", "calendar.day - INTERVAL '6' DAY"),
+    ("files_of_user", "user ids in lower case", "AND user_id = ?", "AND lower(user_id) = lower(?)"),
+    ("replicas", "sources of any stage", "sources.stage_arn = replica.source_stage_arn\n  AND ", ""),
+    ("returning_users", "replicas came back", "  AND replication_type IS DISTINCT FROM 'REPLICA'\n", ""),
 ]
