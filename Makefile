@@ -36,9 +36,11 @@ export STACK STAGE SESSION YES USER_ID FILES Q P LAKE OUT
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-run: ## The main job on the local stack, on the files in events/
+run: $(TOOLS) ## The main job on the local stack, on the files in events/; ends with a page about its largest session
 	@cargo build --workspace --locked
 	@target/debug/ivs-attendance-local run target/debug/ivs-attendance .local/run
+	@LAKE=.local/run/s3/attendance-lake SESSION=st-9PdXkqL3vZ7a0 OUT=.local/run/report.html \
+	  $(VENV)/bin/python -B tools/report.py
 
 serve: $(TOOLS) ## The local stack, kept up for events by hand
 	@cargo build --workspace --locked

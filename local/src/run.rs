@@ -111,8 +111,6 @@ pub async fn run(bootstrap: &Path, folder: &Path) -> Result<(), Box<dyn Error>> 
     println!(
         "\nEverything above is in {folder}: s3/ is the bucket, logs/ what the function printed."
     );
-    // Not made here: it would need the venv, and `make run` is to do without.
-    println!("A page to look at: make report LAKE={folder}/s3/{BUCKET} SESSION={LARGE_SESSION_ID}");
     Ok(())
 }
 
