@@ -169,7 +169,6 @@ REPORT_MISTAKES = [
     ("session_states", "empty ones before those that are not collected", "'exported', 'live', 'empty'", "'empty', 'live', 'exported'"),
     ("session_states", "of equal ones the oldest first", "session_start_time DESC", "session_start_time"),
     ("attendance_of_user", "the last leaving, without an inferred end", "coalesce(greatest(ends.last_end, attended.last_leave_time), ends.last_end, attended.last_leave_time)", "attended.last_leave_time"),
-    ("attendance_of_user", "the first stay's end", "max(left_at) AS last_end", "min(left_at) AS last_end"),
     ("attendance_of_user", "only what is collected", "FULL JOIN attended", "INNER JOIN attended"),
     ("events_of_user", "without exchanges of tokens", "WHERE ? IN (user_id, previous_user_id, new_user_id)", "WHERE ? = user_id"),
     ("events_of_user", "joinings in the order of their names", "  name NULLS LAST,\n", ""),
