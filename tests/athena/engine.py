@@ -139,6 +139,8 @@ class Template:
         self.template = yaml_parse(path.read_text(encoding="utf-8"))
         self.values = {name: it.get("Default") for name, it in self.template["Parameters"].items()}
         self.values |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "Bucket": BUCKET}
+        # Each day is a request to S3 where all are read, file or no file, and moto takes its time for each.
+        self.values["FirstDay"] = "2026-06-01"
         self.values["Database"] = self.values["DatabaseName"]
 
     def of_type(self, type_name: str) -> dict:
