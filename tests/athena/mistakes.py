@@ -185,7 +185,7 @@ REPORT_MISTAKES = [
         "participants_written_time\n    FROM sessions\n",
         "session_end_time\n    FROM participants\n",
     ),
-    ("sessions_per_day", "nobody on a day of which nothing is known", "count(all_sessions.written) > 0, coalesce(max(people.p", "true, coalesce(max(people.p"),
+    ("sessions_per_day", "nobody on a day of which nothing is known", "count(all_sessions.written) > 0, coalesce(max(people.pa", "true, coalesce(max(people.pa"),
     ("publishers_and_viewers", "watched and published are swapped", "max(attended.watch_ms) / 60000", "max(attended.publish_ms) / 60000"),
     ("publishers_and_viewers", "minutes for every participant", "max(attended.publish_ms)", "sum(attended.publish_ms)"),
     ("sessions_ended_lately", "two days", "INTERVAL '24' HOUR", "INTERVAL '48' HOUR"),
