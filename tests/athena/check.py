@@ -246,12 +246,13 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
         values.append(("2026-11-01", "9999-12-31", "st-Lately0000001", "0"))
     elif name in ("attendance_of_user", "events_of_user", "files_of_user"):
         odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
+        values = [("2026-11-04", "2026-11-04", user) for user in sorted(odd)]
         # The names of all tokens of one who exchanged them, of somebody who came several times, and of one who is not collected.
-        for event in lake.participant_events:
-            odd |= {event.previous_user_id, event.new_user_id} - {None}
-        odd |= {"zoe", "host", next(row.user_id for row in lake.participants if row.session_id == "st-Lately0000001")}
-        values = [("2026-11-01", "2026-11-30", user) for user in sorted(odd)]
-        values.append(("2026-11-01", "9999-12-31", "viewer-0"))
+        named = {name for event in lake.participant_events for name in (event.previous_user_id, event.new_user_id)} - {None}
+        values += [("2026-11-13", "2026-11-13", user) for user in sorted(named)]
+        lately = next(row.user_id for row in lake.participants if row.session_id == "st-Lately0000001")
+        values += [("2026-11-01", "2026-11-30", user) for user in sorted({"zoe", "host", lately})]
+        values += [("2026-09-15", "2026-09-15", "drawn-0"), ("2026-11-01", "9999-12-31", "viewer-0")]
     elif name == "participant_hours":
         keys = ["team", "Team", "", "a.b[0]", "TEAM"]
         values = [("2026-11-12", "2026-11-13", key, "0.0720") for key in keys]
