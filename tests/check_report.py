@@ -139,11 +139,12 @@ class Lake:
     def __init__(self, folder: pathlib.Path, session: dict):
         self.folder, self.session = folder, session
         self.rows = expected.rows([session])
-        self.events, self.attendance = tables.collect([session], self.rows, END + datetime.timedelta(days=1))
+        lake = tables.lake([session], self.rows, END + datetime.timedelta(days=1), {})
+        self.events, self.attendance, self.views = lake.participant_events, lake.attendance, lake
         self.put("participants", self.rows, expected.COLUMNS)
         self.put("participant_events", self.events, tables.Event._fields)
         self.put("attendance", self.attendance, tables.Attendance._fields)
-        self.put("sessions", tables.sessions([session], {}), tables.Session._fields, "sessions")
+        self.put("sessions", lake.sessions, tables.Session._fields, "sessions")
 
     def put(self, table: str, rows: list, fields: tuple[str, ...], stem: str | None = None) -> None:
         path = self.path(table, stem)
@@ -159,12 +160,11 @@ class Lake:
             by_id[event.participant_id].append(event)
         return {row.participant_id: tables.Life(by_id[row.participant_id], END, row.first_join_time) for row in self.rows}
 
-    def stays(self) -> dict[str, list[tuple]]:
+    def stays(self) -> dict[str, list[tables.Span]]:
         """By participant."""
-        found = {}
-        for row, life in zip(self.rows, self.lives().values()):
-            gaps = life.while_on("PUBLISH_STARTED", "PUBLISH_STOPPED", row.replication_type == "REPLICA")
-            found[row.participant_id] = life.stays if life.connects else sorted(gaps)
+        found = {row.participant_id: [] for row in self.rows}
+        for stay in self.views.stays:
+            found[stay.participant_id].append(tables.Span(stay.joined_at, stay.left_at, stay.inferred))
         return found
 
 
@@ -175,10 +175,9 @@ def report(lake: Lake, **more: str) -> subprocess.CompletedProcess:
     return subprocess.run(program, env=environment | names, capture_output=True, text=True, check=False)
 
 
-def covered(stays: list[tuple]) -> int:
+def covered(stays: list[tables.Span]) -> int:
     """How many milliseconds at least one of the stays lasts."""
-    instants = sorted({border for stay in stays for border in stay})
-    return tables.length((a, b) for a, b in zip(instants, instants[1:]) if any(begin <= a < end for begin, end in stays))
+    return tables.length([tables.Span(*stretch, False) for stretch in tables.union(stays)])
 
 
 class Page(html.parser.HTMLParser):
@@ -242,9 +241,9 @@ def check_page(lake: Lake) -> Page:
     length = sum((tables.length(each) for each in stays.values()), 0)
     equal("participant-hours", page.number("hours"), f"{length / 3_600_000:.2f}")
     # The most is reached where somebody comes.
-    every = [stay for each in stays.values() for stay in each if stay[0] < stay[1]]
-    begins = collections.Counter(begin for begin, _ in every)
-    ends = collections.Counter(end for _, end in every)
+    every = [stay for each in stays.values() for stay in each if stay.begin < stay.end]
+    begins = collections.Counter(stay.begin for stay in every)
+    ends = collections.Counter(stay.end for stay in every)
     peak, at, connected = 0, None, 0
     for now in sorted({*begins, *ends}):
         connected += begins[now] - ends[now]
@@ -277,8 +276,8 @@ def check_curve(lake: Lake, page: Page) -> None:
     assert len(lines) > 10, lines
     for clock, most in lines:
         now = datetime.datetime.fromisoformat(f"2026-11-06T{clock}")
-        instants = [now, *(begin for begin, _ in every if now < begin < now + step)]
-        highest = max(sum(begin <= it < end for begin, end in every) for it in instants)
+        instants = [now, *(stay.begin for stay in every if now < stay.begin < now + step)]
+        highest = max(sum(stay.begin <= it < stay.end for stay in every) for it in instants)
         equal(f"the most from {clock} on", int(most.replace(",", "")), highest)
 
 
@@ -299,7 +298,7 @@ def check_data(lake: Lake, page: Page) -> None:
     equal("columns of the data", list(found), names)
     for number, row in enumerate(lake.attendance):
         equal(f"row {number} of the data", [found[name][number] for name in names], list(row)[:-1])
-    lefts = [max((end for _, end in stays), default=None) for stays in lake.stays().values()]
+    lefts = [max((stay.end for stay in stays), default=None) for stays in lake.stays().values()]
     found = [left if left is None else EPOCH + (start + left) * MILLISECOND for left in data["left"]]
     gone = [(one, other) for one, other, life in zip(found, lefts, lake.lives().values()) if one != other and life.connects]
     equal("when they left", gone, [])
@@ -433,7 +432,7 @@ def check_walk(histories: int) -> None:
         untold = [each for each in found.publishing if not each.end_inferred and each.end not in stopped]
         equal("ends of publishing that no stop states", untold, [])
         if life.connects:
-            stays = [(whole(begin), whole(until)) for begin, until in sorted(life.stays)]
+            stays = [(whole(stay.begin), whole(stay.end)) for stay in sorted(life.stays)]
             equal("stays", [(stay.begin, stay.end) for stay in found.stays], stays)
             equal("an inferred end", any(stay.end_inferred for stay in found.stays), life.leave_inferred)
 
