@@ -27,8 +27,6 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-import ending
-
 ADDRESS = re.compile(r's3://[^/\s",]+/[^\s",]+')
 AGAIN = "Run it again with the same USER_ID and FILES"
 UNKNOWN = "It is not known whether these hold the user: look at them yourself"
@@ -338,7 +336,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def command() -> None:
+if __name__ == "__main__":
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="backslashreplace")
     try:
@@ -349,7 +347,3 @@ def command() -> None:
         sys.exit(f"make erase: {error}. Nothing was changed")
     except KeyboardInterrupt:
         sys.exit(f"make erase: interrupted. {AGAIN}")
-
-
-if __name__ == "__main__":
-    ending.run(command)

@@ -23,7 +23,6 @@ import jinja2
 import pyarrow
 import pyarrow.parquet
 
-import ending
 from operate import SESSION_ID, SESSION_RULE, STAGE_ARN, STAGE_RULE, given
 from presence import Interval, Presence, presence, union
 from region import Problem, settle_by_boto3
@@ -598,14 +597,10 @@ def main() -> None:
     print(f"{out} ({len(made.encode()) / 1e6:.1f} MB) opens in any browser. It holds user ids, so mind to whom you send it.")
 
 
-def command() -> None:
+if __name__ == "__main__":
     try:
         main()
     except Problem as problem:
         sys.exit(f"error: {problem}")
     except KeyboardInterrupt:
         sys.exit("\nerror: interrupted")
-
-
-if __name__ == "__main__":
-    ending.run(command)
