@@ -120,8 +120,9 @@ class Lake:
                 raise Gone(f"{name} is not there (any more)")
             raise Unreadable(f"{name} cannot be read: {error}")
         try:
-            # In this thread: a pool of them can abort the process at its end, and files are small.
-            table = pyarrow.parquet.ParquetFile(io.BytesIO(body)).read(use_threads=False)
+            # With a file of Python, a thread of Arrow reads ahead. It needs Python to let go of the file, and aborts the
+            # process if that is ending by then. From Arrow's own buffer, this thread reads.
+            table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(body)).read(use_threads=False)
         except (pyarrow.ArrowException, OSError) as error:
             raise Unreadable(f"{name} is no file of the table: {error}")
         kind = table["user_id"].type if "user_id" in table.column_names else None

@@ -13,7 +13,6 @@ OUT (the file to write).
 import collections
 import concurrent.futures
 import datetime
-import io
 import os
 import sys
 from pathlib import Path
@@ -130,7 +129,8 @@ def read(lake: Lake, key: str) -> pyarrow.Table | None:
         return None
     try:
         # Not read_table, which takes a folder's name, dt=…, for a column.
-        return pyarrow.parquet.ParquetFile(io.BytesIO(file)).read()
+        # As tools/erase.py: no thread of Arrow that could abort the process at its end.
+        return pyarrow.parquet.ParquetFile(pyarrow.BufferReader(file)).read(use_threads=False)
     except (pyarrow.ArrowException, OSError) as error:
         raise Problem(f"{lake.name(key)} is no file of the table: {error}")
 
