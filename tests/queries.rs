@@ -5,19 +5,15 @@
 
 use std::collections::BTreeMap;
 
-/// The files of SQL in a folder, by their names without `.sql`.
-fn files(folder: &str) -> BTreeMap<String, String> {
-    let paths = std::fs::read_dir(folder).unwrap();
+/// The files by their names without `.sql`.
+fn queries() -> BTreeMap<String, String> {
+    let paths = std::fs::read_dir("queries").unwrap();
     let paths = paths.map(|file| file.unwrap().path());
-    let file = |path: std::path::PathBuf| {
+    let query = |path: std::path::PathBuf| {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         (name, std::fs::read_to_string(path).unwrap())
     };
-    paths.filter(|path| path.is_file()).map(file).collect()
-}
-
-fn queries() -> BTreeMap<String, String> {
-    files("queries")
+    paths.filter(|path| path.is_file()).map(query).collect()
 }
 
 /// The lines of a query's head, without their dashes.
@@ -60,40 +56,6 @@ fn each_is_a_named_query_of_the_template() {
     );
     let named = template.matches("Type: AWS::Athena::NamedQuery").count();
     assert_eq!(named, queries().len(), "and no others");
-}
-
-/// Without its comments, because the template has it in a single line. That the columns are those of the SQL, `make athena`
-/// shows.
-#[test]
-fn each_view_of_the_template_has_the_sql_of_its_file() {
-    let template = std::fs::read_to_string("template.yaml").unwrap();
-    let views = files("queries/views");
-    for (name, view) in &views {
-        let lines: String = sql(view)
-            .lines()
-            .map(|line| format!("{}{}\n", " ".repeat(16), line.replace('\'', "''")))
-            .collect();
-        // They would end the text within the JSON, or escape what follows.
-        assert!(!lines.contains(['"', '\\']), "{name}");
-        let (_, resource) = template
-            .split_once(&format!("        Name: {name}\n"))
-            .unwrap();
-        assert!(resource.contains("TableType: VIRTUAL_VIEW"), "{name}");
-        let definition = format!(
-            "Fn::Base64: !Sub '{{\"originalSql\": \"\n{lines}{}\",\n",
-            " ".repeat(16)
-        );
-        let next = resource
-            .split_once("\n        StorageDescriptor:")
-            .unwrap()
-            .0;
-        assert!(
-            next.contains(&definition),
-            "paste into template.yaml, {name}:\n{definition}"
-        );
-    }
-    let in_template = template.matches("TableType: VIRTUAL_VIEW").count();
-    assert_eq!(in_template, views.len(), "and no others");
 }
 
 #[test]
