@@ -31,7 +31,7 @@ override Q := $(value Q)
 override P := $(value P)
 override LAKE := $(value LAKE)
 override OUT := $(value OUT)
-export STACK STAGE SESSION YES USER_ID FILES Q P LAKE OUT
+export STACK STAGE SESSION YES USER_ID FILES FROM TO Q P LAKE OUT
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -79,6 +79,10 @@ bench-parquet: $(TOOLS) ## The settings of Parquet, beside each other: a table i
 bench-queries: $(TOOLS) ## How long each saved query takes on Trino, over 30 days of 100 sessions a day
 	@cargo build --workspace --locked
 	@$(VENV)/bin/python -B bench/queries.py
+
+bench-history: $(TOOLS) ## What the table history saves: questions over 300 days of 20 sessions of 30 people
+	@cargo build --workspace --locked
+	@$(VENV)/bin/python -B bench/months.py
 
 costs: ## What exports and sweeps take, measured on the local stack: the rows of docs/costs.md, in some 20 minutes
 	@cargo build --workspace --locked
@@ -154,6 +158,9 @@ recollect: ## Have sweeps collect anew all attendance last written before an ins
 erase: $(TOOLS) ## Erase a user's rows from files of the lake: USER_ID=…, FILES=…; see docs/erasure.md
 	@$(VENV)/bin/python tools/region.py $(VENV)/bin/python tools/erase.py
 
+history: $(TOOLS) ## Take days over into the table history, month by month: FROM=YYYY-MM-DD TO=YYYY-MM-DD (today, if left out)
+	@$(VENV)/bin/python tools/region.py $(VENV)/bin/python tools/history.py
+
 report: $(TOOLS) ## A page about one session, to look at, mail and print: STAGE=… SESSION=…, or LAKE=FOLDER SESSION=…; OUT=FILE
 	@$(VENV)/bin/python -B tools/report.py
 
@@ -183,5 +190,5 @@ $(CHECKOV)/installed: always
 $(BENCH_PYTHON)/installed: always
 	@tools/venv.sh $(BENCH_PYTHON) bench/python/requirements.txt
 
-.PHONY: help run serve bench bench-collect bench-instructions bench-memory bench-parquet bench-queries bench-quota costs bill test check athena query build deploy \
-  sweep backfill export collect redrive rewrite recollect erase report report-browser picture dashboard soak always
+.PHONY: help run serve bench bench-collect bench-history bench-instructions bench-memory bench-parquet bench-queries bench-quota costs bill test check athena query build deploy \
+  sweep backfill export collect redrive rewrite recollect erase history report report-browser picture dashboard soak always

@@ -29,6 +29,7 @@ CHOICES = {
     "KmsKeyArn": ("", KEY + "b"),
     "FormerKmsKeyArn": ("", KEY + "c"),
     "SweepState": ("ENABLED", "DISABLED"),
+    "History": ("ENABLED", "DISABLED"),
 }
 NOTHING = object()
 
@@ -51,6 +52,10 @@ class Plain:
 
     def truth(self, rule: dict) -> bool:
         ((function, argument),) = rule.items()
+        if function == "Condition":
+            return self.truth(self.template["Conditions"][argument])
+        if function == "Fn::And":
+            return all(map(self.truth, argument))
         if function == "Fn::Not":
             return not self.truth(argument[0])
         if function == "Fn::Equals":

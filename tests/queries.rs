@@ -42,8 +42,14 @@ fn each_is_a_named_query_of_the_template() {
             .lines()
             .map(|line| format!("        {line}\n"))
             .collect();
+        // Without the table there is nothing to ask.
+        let condition = if query.contains("FROM history\n") {
+            "    Condition: WithHistory\n"
+        } else {
+            ""
+        };
         format!(
-            "  {resource}Query:\n    Type: AWS::Athena::NamedQuery\n    Properties:\n      Name: {name}\n      \
+            "  {resource}Query:\n    Type: AWS::Athena::NamedQuery\n{condition}    Properties:\n      Name: {name}\n      \
              Description: '{description}'\n      WorkGroup: !Ref WorkGroup\n      Database: !Ref Database\n      \
              QueryString: |\n{text}"
         )

@@ -175,6 +175,12 @@ fn views(template: &Value) -> Vec<&Value> {
         .collect()
 }
 
+/// SQL without comments, wherever its lines end.
+fn words(sql: &str) -> Vec<&str> {
+    let lines = sql.lines().filter(|line| !line.starts_with("--"));
+    lines.flat_map(str::split_whitespace).collect()
+}
+
 /// Without comments, because the definition has the SQL in a single line. That its columns are those of the SQL, `make athena`
 /// shows.
 #[test]
@@ -193,12 +199,12 @@ fn each_view_has_the_sql_of_its_file_and_the_columns_of_its_definition() {
         assert_eq!(file.file_stem().unwrap(), name);
         let definition = &view["ViewOriginalText"]["Fn::Join"][1][1]["Fn::Base64"]["Fn::Sub"];
         let definition: Value = serde_json::from_str(definition.as_str().unwrap()).unwrap();
-        let lines = std::fs::read_to_string(file).unwrap();
-        let sql = lines.lines().filter(|line| !line.starts_with("--"));
-        let sql: Vec<_> = sql.flat_map(str::split_whitespace).collect();
         let defined = definition["originalSql"].as_str().unwrap();
-        let defined: Vec<_> = defined.split_whitespace().collect();
-        assert_eq!(defined, sql, "{name}");
+        assert_eq!(
+            words(defined),
+            words(&std::fs::read_to_string(file).unwrap()),
+            "{name}"
+        );
 
         let kinds = [
             ("varchar", "string"),
@@ -218,6 +224,84 @@ fn each_view_has_the_sql_of_its_file_and_the_columns_of_its_definition() {
         });
         assert!(columns.eq(in_glue), "the columns of {name}");
     }
+}
+
+/// The schedules of the table `history`: what each runs of `queries/history/`, and when, on Sundays at the latest.
+const HISTORY: [(&str, &str, &str); 6] = [
+    ("Create", "create", "cron(10 2 * * ? *)"),
+    ("Expire", "expire", "cron(40 2 * * ? *)"),
+    ("Merge", "merge", "cron(10 3 * * ? *)"),
+    ("MergeWeekly", "merge", "cron(10 4 ? * SUN *)"),
+    ("Optimize", "optimize", "cron(10 5 ? * SUN *)"),
+    ("Vacuum", "vacuum", "cron(10 6 ? * SUN *)"),
+];
+
+/// Half an hour apart at least, because Athena stops a statement after as much, and an Iceberg table has one writer at a time.
+#[test]
+fn each_statement_about_history_is_its_files_and_they_follow_each_other() {
+    let template = template();
+    for (name, file, at) in HISTORY {
+        let schedule = properties(&template, &format!("History{name}Schedule"));
+        assert_eq!(schedule["ScheduleExpression"], at);
+        assert_eq!(schedule["FlexibleTimeWindow"]["Mode"], "OFF");
+        let input = schedule["Target"]["Input"]["Fn::Sub"][0].as_str().unwrap();
+        let input: Value = serde_json::from_str(input).unwrap();
+        let sql = page(&format!("queries/history/{file}.sql"));
+        assert_eq!(
+            words(input["QueryString"].as_str().unwrap()),
+            words(&sql),
+            "{name}"
+        );
+        // Athena takes 32 characters at least.
+        let token = input["ClientRequestToken"].as_str().unwrap();
+        assert!(
+            token.starts_with("${Stack}-"),
+            "one stack's token is not another's"
+        );
+        assert!(
+            token.ends_with("-<aws.scheduler.scheduled-time>"),
+            "once for each time"
+        );
+    }
+    let minutes = HISTORY.map(|(_, _, at)| {
+        let mut numbers = at["cron(".len()..]
+            .split(' ')
+            .map(|it| it.parse::<u32>().unwrap());
+        let minute = numbers.next().unwrap();
+        60 * numbers.next().unwrap() + minute
+    });
+    assert!(
+        minutes.windows(2).all(|pair| pair[1] - pair[0] >= 30),
+        "{minutes:?}"
+    );
+    let files = std::fs::read_dir("queries/history").unwrap();
+    let files = files.map(|file| {
+        file.unwrap()
+            .path()
+            .file_stem()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    });
+    assert_eq!(
+        files.collect::<BTreeSet<_>>(),
+        HISTORY.map(|(_, file, _)| file.to_owned()).into()
+    );
+}
+
+#[test]
+fn nothing_of_history_exists_where_it_is_switched_off() {
+    let template = template();
+    for section in ["Resources", "Outputs"] {
+        for (name, it) in template[section].as_object().unwrap() {
+            let about = name.starts_with("History");
+            let conditions = [json!("WithHistory"), json!("HistoryExpires")];
+            assert_eq!(conditions.contains(&it["Condition"]), about, "{name}");
+        }
+    }
+    let both = json!({ "Fn::And": [{ "Condition": "WithHistory" }, { "Condition": "Expires" }] });
+    assert_eq!(template["Conditions"]["HistoryExpires"], both);
 }
 
 #[test]
@@ -895,7 +979,7 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 /// The statements that allow something on what a wildcard names, and why each has to.
-const WILDCARDS: [(&str, &str); 2] = [
+const WILDCARDS: [(&str, &str); 5] = [
     (
         "StagesRead",
         "stages come and go, and a sweep lists them all",
@@ -904,6 +988,12 @@ const WILDCARDS: [(&str, &str); 2] = [
         "ObjectsReadWrite",
         "the keys below the lake's prefixes are those of sessions and days",
     ),
+    ("FilesRead", "history is made of every session's files"),
+    (
+        "HistoryKept",
+        "Athena chooses the names of an Iceberg table's files",
+    ),
+    ("ResultsWritten", "Athena chooses the names of its results"),
 ];
 
 #[test]
@@ -1399,9 +1489,15 @@ fn the_dashboard_and_the_alarms_show_metrics_that_exist() {
     }
 
     let body = &properties(&template, "Dashboard")["DashboardBody"]["Fn::Sub"];
-    let body = body
+    let history = &body[1]["HistoryAlarm"]["Fn::If"];
+    assert_eq!(
+        (&history[0], &history[2]),
+        (&json!("WithHistory"), &json!(""))
+    );
+    let body = body[0]
         .as_str()
         .unwrap()
+        .replace("${HistoryAlarm}", history[1]["Fn::Sub"].as_str().unwrap())
         .replace("${ExportDelaySeconds}", "3600")
         .replace("${AttendanceDelaySeconds}", "86400");
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -1516,7 +1612,8 @@ fn the_numbers_that_the_bill_takes_from_the_template_are_the_templates() {
     let resources = template["Resources"].as_object().unwrap();
     let of_type = |kind: &'static str| {
         let resources = resources.values();
-        resources.filter(move |resource| resource["Type"] == kind)
+        // What history costs, its page says.
+        resources.filter(move |it| it["Type"] == kind && it["Condition"] != "WithHistory")
     };
     let metrics = of_type("AWS::CloudWatch::Alarm").map(|alarm| {
         let several = alarm["Properties"]["Metrics"].as_array();

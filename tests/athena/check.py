@@ -7,12 +7,12 @@ and each time a check must fail.
 
 import base64
 import collections
+import concurrent.futures
 import copy
 import dataclasses
 import datetime
 import http.client
 import http.server
-import io
 import itertools
 import json
 import os
@@ -24,14 +24,15 @@ import threading
 
 import pyarrow
 import pyarrow.compute
-import pyarrow.parquet
 
 import dashboard
 import expected
+import history
 import mistakes
 import tables
 from compare import equal, fails, now
-from engine import BUCKET, KEYS, REGION, ROOT, SAMPLE, Engine, Missing, Result, Template, fill, known
+from engine import BUCKET, KEYS, REGION, ROOT, SAMPLE, STACK, Engine, Missing, Result, Template, fill, known
+from files import parquet, read, with_broken_files, with_file
 
 QUERIES = ROOT / "queries"
 LECTURE = "participants/dt=2026-11-02/Lectures0000_st-Lecture000001.parquet"
@@ -55,6 +56,8 @@ OF_SESSION = (
 )
 VIEWS = ("stays", "publications", "subscriptions")
 TABLES = [name for name in COLUMNS if name not in VIEWS]
+# How many checks run side by side. More do not end sooner on two cores.
+AT_ONCE = 3
 # An example that is a number.
 NUMBER = r"'[\d.]+'"
 # As Athena names them: its varchar has no length, its timestamps are of milliseconds.
@@ -253,6 +256,12 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
         lately = next(row.user_id for row in lake.participants if row.session_id == "st-Lately0000001")
         values += [("2026-11-01", "2026-11-30", user) for user in sorted({"zoe", "host", lately})]
         values += [("2026-09-15", "2026-09-15", "drawn-0"), ("2026-11-01", "9999-12-31", "viewer-0")]
+    elif name == "history_of_user":
+        odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
+        values = [("2026-11-04", "2026-11-04", user) for user in sorted(odd)]
+        values += [("2026-09-01", "2026-12-31", user) for user in ("zoe", "host", "student-02", "somebody-else")]
+    elif name.startswith("history_"):
+        values = [("2026-09-01", "2026-12-31"), ("2026-09-15", "2026-09-15"), ("2026-11-13", "2026-11-13"), ("2026-10-01", "2026-10-02")]
     elif name == "participant_hours":
         keys = ["team", "Team", "", "a.b[0]", "TEAM"]
         values = [("2026-11-12", "2026-11-13", key, "0.0720") for key in keys]
@@ -272,19 +281,30 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
     return [[literal(value) for value in some] for some in values]
 
 
+def side_by_side(check, cases: list) -> None:
+    """Does a check of each case that changes nothing, some at a time: the engine and S3's stand-in wait for each other otherwise."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as checks:
+        for said in checks.map(check, cases):
+            if said:
+                print(said, flush=True)
+
+
 def check_pack(engine: Engine, files: list[Query], lake: tables.Lake) -> None:
-    for query in files:
+    def check(query: Query) -> str:
         equal(f"the examples of {query.name}", len(query.examples), query.sql.count("?"))
         result = run(engine, lake, query, query.examples)
         cases = more_values(query.name, lake)
         for values in cases:
             run(engine, lake, query, values)
-        print(f"  {query.name:<24} {len(result.rows):>5} rows {result.milliseconds:>6} ms, {len(cases)} more cases")
+        return f"  {query.name:<24} {len(result.rows):>5} rows, {len(cases)} more cases"
+
+    side_by_side(check, files)
 
 
 def check_malformed_days(engine: Engine, files: list[Query]) -> None:
     """A day that is no date of the form YYYY-MM-DD is refused, also where there is nothing to find."""
-    for query in files:
+
+    def check(query: Query) -> None:
         days = [place for place, value in enumerate(query.examples) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value)]
         # The days of the examples, days without files, nobody's rows, and numbers as they are.
         other = [value if re.fullmatch(NUMBER, value) else literal("nobody") for value in query.examples]
@@ -297,6 +317,8 @@ def check_malformed_days(engine: Engine, files: list[Query]) -> None:
             ]:
                 values = [literal(malformed) if place == at else value for at, value in enumerate(base)]
                 fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
+
+    side_by_side(check, files)
     query = next(file for file in files if file.name == "files_of_user")
     for malformed in ["01.11.2026", "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "today", "x 2026-11-01", ""]:
         values = ", ".join(map(literal, [malformed, "2026-11-30", "ana"]))
@@ -305,7 +327,8 @@ def check_malformed_days(engine: Engine, files: list[Query]) -> None:
 
 def check_malformed_numbers(engine: Engine, files: list[Query]) -> None:
     """A number of another form, or out of its range, is refused, also where there is nothing to find."""
-    for query in files:
+
+    def check(query: Query) -> None:
         places = [place for place, value in enumerate(query.examples) if re.fullmatch(NUMBER, value)]
         forms = [form for form in re.findall(r"'(not [^']+: )' \|\| \?", query.sql) if "YYYY" not in form]
         equal(f"numbers of {query.name} whose form is looked at", len(forms), len(places))
@@ -316,6 +339,8 @@ def check_malformed_numbers(engine: Engine, files: list[Query]) -> None:
             for text in malformed:
                 values = [literal(text) if place == at else value for at, value in enumerate(base)]
                 fails(f"{query.name} {values}", f"{form}{text}", lambda: engine.query(query.sql, ", ".join(values)))
+
+    side_by_side(check, files)
 
 
 def reads(query: Query, first: datetime.date, last: datetime.date) -> tuple[datetime.date, datetime.date | None]:
@@ -371,41 +396,6 @@ def check_readme(engine: Engine) -> None:
     equal("README's query", [["NULL" if value is None else str(value) for value in row] for row in found.rows], rows)
 
 
-def with_broken_files(engine: Engine, names: list[str], days: list[datetime.date], check) -> None:
-    """Runs a check while tables have a file on some days that none can read."""
-    broken = {}
-    for name, day in itertools.product(names, days):
-        key = f"{name}/dt={day}/broken.parquet"
-        broken[key] = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=b"PAR1 this is no Parquet PAR1")["VersionId"]
-    try:
-        check()
-    finally:
-        for key, version in broken.items():
-            engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=version)
-
-
-def parquet(body: bytes) -> pyarrow.Table:
-    """A file's rows, read as tools/erase.py reads them: without a thread that could abort the process at its end."""
-    return pyarrow.parquet.ParquetFile(pyarrow.BufferReader(body)).read(use_threads=False)
-
-
-def read(engine: Engine, key: str) -> pyarrow.Table:
-    found = engine.s3.get_object(Bucket=BUCKET, Key=key)
-    return parquet(found["Body"].read())
-
-
-def with_file(engine: Engine, key: str, table: pyarrow.Table, check) -> None:
-    """Runs a check while a file of the lake is another one."""
-    file = io.BytesIO()
-    pyarrow.parquet.write_table(table, file, compression="zstd", coerce_timestamps="ms")
-    other = engine.s3.put_object(Bucket=BUCKET, Key=key, Body=file.getvalue())["VersionId"]
-    try:
-        check()
-    finally:
-        # The one that the function wrote is the latest again.
-        engine.s3.delete_object(Bucket=BUCKET, Key=key, VersionId=other)
-
-
 def check_new_column(engine: Engine, name: str, key: str, table: list[tuple]) -> None:
     """A file that was written before the newest column existed reads as null there, and as before everywhere else."""
     newest = COLUMNS[name][-2]
@@ -444,10 +434,11 @@ def check_duplicates(engine: Engine, files: list[Query]) -> None:
 
 # The tables that `make erase` covers.
 ERASED = ("participants", "participant_events", "attendance")
-STACK = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
-                           "ConfirmAfterMinutes": {"Type": "Number", "Default": 60}},
+DEPLOYED = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
+                              "ConfirmAfterMinutes": {"Type": "Number", "Default": 60},
+                              "DatabaseName": {"Type": "String", "Default": "ivs_attendance"}},
  "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
- "Outputs": {"LakeBucket": {"Value": "%s"}}}"""
+ "Outputs": {"LakeBucket": {"Value": "%s"}, "HistoryWorkGroup": {"Value": "%s-history"}}}"""
 
 
 class Refusing:
@@ -497,7 +488,7 @@ def erase(engine: Engine | Refusing, user_id: str, answer: str, given: str = "en
     """What docs/erasure.md has the operator do, with the answer of files_of_user.sql."""
     files = SAMPLE / "files.csv"
     files.write_text(answer, encoding="utf-8")
-    values = {"USER_ID": user_id, "FILES": str(files), "STACK": "ivs-attendance", **more}
+    values = {"USER_ID": user_id, "FILES": str(files), "STACK": STACK, **more}
     credentials = {name.upper(): value for name, value in KEYS.items() if name != "region_name"}
     environment = {**os.environ, **credentials, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": engine.aws_url}
     arguments = [f"{name}={value}" for name, value in values.items()]
@@ -543,7 +534,6 @@ def refused(what: str, done: subprocess.CompletedProcess, why: str) -> None:
 def check_erasure(engine: Engine, files: list[Query], lake: tables.Lake) -> None:
     """docs/erasure.md: what it says goes away goes, and what it says comes back comes."""
     table = lake.participants
-    engine.cloudformation.create_stack(StackName="ivs-attendance", TemplateBody=STACK % BUCKET)
     query = next(file for file in files if file.name == "files_of_user")
     days = [literal(min(row.dt for row in table)), literal(max(row.dt for row in table))]
 
@@ -741,28 +731,35 @@ def mistaken(sql: str, what: str, right: str, wrong: str) -> str:
 def check_mistakes(engine: Engine, files: list[Query], template: Template, lake: tables.Lake) -> None:
     """Views and queries with a mistake in one place: the checks of their rows must notice each."""
     inputs = table_inputs(template)
-    for name, what, right, wrong in [*mistakes.VIEW_MISTAKES, *mistakes.SESSION_MISTAKES, *mistakes.REPORT_MISTAKES]:
-        if name.startswith("views/"):
-            view = name.removeprefix("views/")
-            marked = re.fullmatch(r"/\* Presto View: (\S+) \*/", inputs[view]["ViewOriginalText"])
-            definition = json.loads(base64.b64decode(marked[1]))
-            definition["originalSql"] = mistaken(one_line(definition["originalSql"]), what, one_line(right), wrong)
-            text = base64.b64encode(json.dumps(definition).encode()).decode()
-            changed = {**inputs[view], "ViewOriginalText": f"/* Presto View: {text} */"}
-            engine.glue.update_table(DatabaseName=engine.database, TableInput=changed)
-            rows = [row for row in getattr(lake, view) if row.dt in HARD_DAYS]
-            noticed = fails(f"{name}: {what}", "rows: ", lambda: check_rows(engine, rows, view))
-            engine.glue.update_table(DatabaseName=engine.database, TableInput=inputs[view])
-        else:
-            query = copy.deepcopy(next(file for file in files if file.name == name))
-            query.sql = mistaken(query.sql, what, right, wrong)
 
-            def check() -> None:
-                for values in [query.examples, *more_values(name, lake)]:
-                    run(engine, lake, query, values)
+    def check_query(mistake: tuple[str, str, str, str]) -> str:
+        name, what, right, wrong = mistake
+        query = copy.copy(next(file for file in files if file.name == name))
+        query.sql = mistaken(query.sql, what, right, wrong)
 
-            noticed = fails(f"{name}: {what}", f"{name} [", check)
-        print(f"  {name}, {what}: {noticed[:100]}", flush=True)
+        def check() -> None:
+            for values in [query.examples, *more_values(name, lake)]:
+                run(engine, lake, query, values)
+
+        return f"  {name}, {what}: {fails(f'{name}: {what}', f'{name} [', check)[:100]}"
+
+    def check_view(mistake: tuple[str, str, str, str]) -> str:
+        name, what, right, wrong = mistake
+        view = name.removeprefix("views/")
+        marked = re.fullmatch(r"/\* Presto View: (\S+) \*/", inputs[view]["ViewOriginalText"])
+        definition = json.loads(base64.b64decode(marked[1]))
+        definition["originalSql"] = mistaken(one_line(definition["originalSql"]), what, one_line(right), wrong)
+        text = base64.b64encode(json.dumps(definition).encode()).decode()
+        changed = {**inputs[view], "ViewOriginalText": f"/* Presto View: {text} */"}
+        engine.glue.update_table(DatabaseName=engine.database, TableInput=changed)
+        rows = [row for row in getattr(lake, view) if row.dt in HARD_DAYS]
+        noticed = fails(f"{name}: {what}", "rows: ", lambda: check_rows(engine, rows, view))
+        engine.glue.update_table(DatabaseName=engine.database, TableInput=inputs[view])
+        return f"  {name}, {what}: {noticed[:100]}"
+
+    for mistake in mistakes.VIEW_MISTAKES:
+        print(check_view(mistake), flush=True)
+    side_by_side(check_query, [*mistakes.SESSION_MISTAKES, *mistakes.REPORT_MISTAKES])
 
 
 def check_presence(engine: Engine, lake: tables.Lake) -> None:
@@ -820,6 +817,8 @@ def main() -> None:
         check_presence(engine, lake)
         check_order_in_file(engine, lake.participant_events)
         print("events lie in their order", flush=True)
+        engine.cloudformation.create_stack(StackName=STACK, TemplateBody=DEPLOYED % (BUCKET, STACK))
+        history.check_history(engine, lake)
         check_missing_session(engine, files, lake)
         print("a session that is missing, or fails, is seen in the table of sessions", flush=True)
         check_days(engine, lake)
@@ -851,6 +850,8 @@ def main() -> None:
         # Not before the pack: what fails already would fail with a mistake, too.
         print("views and queries with a mistake, each noticed:")
         check_mistakes(engine, files, template, lake)
+        print("the merge of history broken on purpose, and noticed:")
+        history.break_history(engine, lake)
         print("the dashboard for Grafana, each variable and panel, against the same without SQL:")
         dashboard.check_dashboard(engine, lake)
         print("the dashboard broken on purpose, and noticed:")

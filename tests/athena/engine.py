@@ -33,10 +33,15 @@ VERSION = "476"
 SHA256 = "cfd5accde17e8ebd251eeeb78aed1f490e77bb3a164d95a0f454bf8a7c1cbd3f"
 JAVA = 24  # https://trino.io/docs/476/installation/deployment.html
 START_SECONDS = 240
+# Athena has both kinds of tables in one catalog. Trino's connector for files sends what is asked of an Iceberg table to the other.
+PLUGINS = ("hive", "iceberg")
+ICEBERG = "iceberg"
 
 REGION = "us-west-2"
 BUCKET = "attendance-lake"
 ACCOUNT = "123456789012"
+STACK = "ivs-attendance"
+STACK_ID = "1b2c3d4e-0000-4000-8000-5f6a7b8c9d0e"
 # They open nothing but moto.
 KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local-secret", "region_name": REGION}
 
@@ -88,7 +93,7 @@ def maven() -> str:
 def fetch() -> pathlib.Path:
     """Trino's folder, fetched if it is not there yet."""
     home = FOLDER / f"trino-server-{VERSION}"
-    if home.exists():
+    if all((home / "plugin" / name).exists() for name in PLUGINS):
         return home
     program = maven()
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -117,7 +122,7 @@ def fetch() -> pathlib.Path:
     # Whole: the jars of one plugin are hard links to those of another.
     subprocess.run(["tar", "-xzf", archive, "-C", unpacked], check=True)
     for plugin in (unpacked / home.name / "plugin").iterdir():
-        if plugin.name != "hive":
+        if plugin.name not in PLUGINS:
             shutil.rmtree(plugin)
     archive.unlink()
     shutil.rmtree(FOLDER / "maven")
@@ -142,6 +147,13 @@ class Template:
         # Each day is a request to S3 where all are read, file or no file, and moto takes its time for each.
         self.values["FirstDay"] = "2026-06-01"
         self.values["Database"] = self.values["DatabaseName"]
+        self.values |= {"AWS::StackName": STACK, "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/{STACK_ID}"}
+        self.values["HistoryWorkGroup"] = f"{STACK}-history"
+
+    def statements(self) -> dict[str, dict]:
+        """What the schedules of the table history ask of Athena, by the schedule's name without the stack's."""
+        found = {it["Name"]: it["Target"]["Input"] for it in self.of_type("AWS::Scheduler::Schedule").values()}
+        return {name.removeprefix(f"{STACK}-history-"): json.loads(text) for name, text in found.items()}
 
     def of_type(self, type_name: str) -> dict:
         """The properties of all resources of a type, by their names."""
@@ -164,6 +176,12 @@ class Template:
             if name == "Fn::If":
                 # The bucket is one that the stack creates.
                 return self.filled(argument[1])
+            if name == "Fn::Select":
+                index, items = argument
+                return self.filled(items)[int(index)]
+            if name == "Fn::Split":
+                separator, text = argument
+                return self.filled(text).split(separator)
             if name == "Fn::Join":
                 separator, parts = argument
                 return separator.join(map(self.filled, parts))
@@ -181,10 +199,11 @@ class Template:
 
 
 class Engine:
-    """Trino over moto, started with the value. Use it in a `with`."""
+    """Trino over moto, started with the value. Use it in a `with`. With a folder, that one is the bucket: moto takes its time for
+    each request."""
 
-    def __init__(self, template: Template):
-        self.template = template
+    def __init__(self, template: Template, folder: pathlib.Path | None = None):
+        self.template, self.folder = template, folder
         self.database = template.values["DatabaseName"]
         # The sample sessions stay the same for as long as the engine runs.
         self.today = datetime.datetime.now(datetime.UTC).isoformat()
@@ -219,7 +238,10 @@ class Engine:
         self.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         self.glue.create_database(DatabaseInput={"Name": self.database})
         for table in self.template.of_type("AWS::Glue::Table").values():
-            self.glue.create_table(DatabaseName=self.database, TableInput=table["TableInput"])
+            text = json.dumps(table["TableInput"])
+            if self.folder:
+                text = text.replace(f"s3://{BUCKET}/", "local:///")
+            self.glue.create_table(DatabaseName=self.database, TableInput=json.loads(text))
         self.port = free_port()
         etc = FOLDER / "etc"
         self._configure(etc)
@@ -277,18 +299,30 @@ class Engine:
             f"{name}.aws-access-key=local\n{name}.aws-secret-key=local-secret\n{name}.region={REGION}"
             for name in ["hive.metastore.glue", "s3"]
         )
-        # The catalog's name is Athena's.
-        (etc / "catalog" / "awsdatacatalog.properties").write_text(
-            "connector.name=hive\n"
-            "hive.metastore=glue\n"
+        services = (
             f"hive.metastore.glue.endpoint-url={self.aws_url}\n"
-            "hive.partition-projection-enabled=true\n"
-            # Nobody maintains any, and moto has none.
-            "hive.table-statistics-enabled=false\n"
             "fs.native-s3.enabled=true\n"
             f"s3.endpoint={self.aws_url}\n"
             "s3.path-style-access=true\n"
             f"{secrets}\n"
+        )
+        if self.folder:
+            services += f"fs.native-local.enabled=true\nlocal.location={self.folder}\n"
+        # The catalog's name is Athena's.
+        (etc / "catalog" / "awsdatacatalog.properties").write_text(
+            "connector.name=hive\n"
+            "hive.metastore=glue\n"
+            "hive.partition-projection-enabled=true\n"
+            # Nobody maintains any, and moto has none.
+            "hive.table-statistics-enabled=false\n"
+            f"hive.iceberg-catalog-name={ICEBERG}\n{services}"
+        )
+        (etc / "catalog" / f"{ICEBERG}.properties").write_text(
+            "connector.name=iceberg\n"
+            "iceberg.catalog.type=glue\n"
+            # What these tests replace is seconds old.
+            "iceberg.expire-snapshots.min-retention=0s\n"
+            f"iceberg.remove-orphan-files.min-retention=0s\n{services}"
         )
 
     def _stop(self) -> None:
@@ -338,7 +372,7 @@ class Engine:
         cursor.execute(sql)
         rows = cursor.fetchall()
         milliseconds = round((time.monotonic() - began) * 1000)
-        return Result([(column[0], column[1]) for column in cursor.description], rows, milliseconds)
+        return Result([(column[0], column[1]) for column in cursor.description or []], rows, milliseconds)
 
 
 class Result:
@@ -356,7 +390,8 @@ def fill(engine: Engine, *steps: str) -> list[dict]:
     done = subprocess.run(
         [
             ROOT / "target" / "debug" / "ivs-attendance-local",
-            *["sample", ROOT / "target" / "debug" / "ivs-attendance", SAMPLE, engine.aws_url, engine.today, *steps],
+            *["sample", ROOT / "target" / "debug" / "ivs-attendance", SAMPLE],
+            *["folder" if engine.folder else engine.aws_url, engine.today, *steps],
         ],
         check=False,
         stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ Each takes the rows of all tables and views (tables.Lake), the time, and the par
 
 import bisect
 import collections
+import dataclasses
 import datetime
 import decimal
 import itertools
@@ -705,3 +706,64 @@ def session_states(lake, now, first, last):
     found.sort(key=lambda row: (row[2], row[4]))
     found.sort(key=lambda row: row[5], reverse=True)
     return sorted(found, key=lambda row: order.index(row[0]))
+
+
+def month(row) -> datetime.date:
+    return datetime.date.fromisoformat(row.dt).replace(day=1)
+
+
+def totals(people: list) -> list:
+    """How many sessions and participants, their hours, and how many have none."""
+    told = [row.connected_ms for row in people if row.connected_ms is not None]
+    sessions = len({(row.stage_arn, row.session_id) for row in people})
+    return [sessions, len(people), cut(sum(told), decimal.Decimal(1), 2) if told else None, len(people) - len(told)]
+
+
+def history_months(lake, now, first, last):
+    found = []
+    for when in {month(row) for row in started(lake.history, first, last)}:
+        people = [row for row in started(lake.history, first, last) if month(row) == when]
+        sessions, *numbers = totals(people)
+        found.append([when, sessions, len(users([row for row in people if row.replication_type != "REPLICA"])), *numbers])
+    return sorted(found, reverse=True)
+
+
+def history_stages(lake, now, first, last):
+    found = []
+    for when, stage in {(month(row), row.stage_arn) for row in started(lake.history, first, last)}:
+        people = [row for row in started(lake.history, first, last) if (month(row), row.stage_arn) == (when, stage)]
+        told = [row.connected_ms for row in people if row.connected_ms is not None]
+        found.append(([-when.toordinal(), not told, -sum(told), stage], [when, stage, *totals(people)]))
+    return [row for _, row in sorted(found)]
+
+
+def history_returning_users(lake, now, first, last):
+    return returning_users(dataclasses.replace(lake, participants=lake.history), now, first, last)
+
+
+def history_devices(lake, now, first, last):
+    return devices(dataclasses.replace(lake, attendance=lake.history), now, first, last)
+
+
+def history_of_user(lake, now, first, last, user_id):
+    its = [row for row in started(lake.history, first, last) if row.user_id == user_id]
+    its.sort(key=lambda row: (row.session_start_time, row.stage_arn, row.session_id, *nulls_last(row.first_join_time), row.participant_id))
+    minutes = lambda row: None if row.connected_ms is None else row.connected_ms // 60_000
+    return [
+        [
+            *[row.dt, row.stage_arn, row.session_id, row.participant_id, row.first_join_time, row.last_leave_time],
+            *[minutes(row), row.join_inferred, row.leave_inferred, row.errors],
+        ]
+        for row in its
+    ]
+
+
+def history_compared(lake, now, first, last):
+    found = []
+    for day in sorted({row.dt for row in lake.participants + lake.history}):
+        some = [started(started(rows, first, last), day, day) for rows in (lake.participants, lake.history, lake.attendance)]
+        listed, kept, attended = some
+        collected = [sum(row.events is not None for row in rows) for rows in (attended, kept)]
+        if len(listed) != len(kept) or collected[0] != collected[1]:
+            found.append([day, len(listed), len(kept), *collected])
+    return found

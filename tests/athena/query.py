@@ -13,6 +13,7 @@ import trino
 
 from check import Query
 from engine import Engine, Missing, Template, fill
+from history import fill_history
 
 
 def shown(value) -> str:
@@ -33,6 +34,8 @@ def main(path: str, values: str = "") -> None:
     with Engine(Template()) as engine:
         fill(engine, "export", "collect", "sweep")
         engine.wait()
+        if "FROM history" in query.sql:
+            fill_history(engine)
         try:
             result = engine.query(query.sql, values)
         except trino.exceptions.TrinoUserError as error:

@@ -46,6 +46,9 @@ Attendance = collections.namedtuple(
         *["join_inferred", "leave_inferred", "attributes", *DETAILS, "dt"],
     ],
 )
+# Everybody of participants and of attendance.
+HISTORY = [*Row._fields[:-1], *[name for name in Attendance._fields if name not in Row._fields], "dt"]
+History = collections.namedtuple("History", HISTORY)
 Session = collections.namedtuple(
     "Session",
     [
@@ -77,6 +80,8 @@ class Lake:
     publications: list[Publication]
     subscriptions: list[Subscription]
     sessions: list[Session]
+    # What was taken over into it.
+    history: list[History] = dataclasses.field(default_factory=list)
 
 
 # The order of the events of one instant. Other names follow by their text, and none is last.
@@ -301,6 +306,14 @@ def lake(known: list[dict], rows: list[Row], now: datetime.datetime, written: di
             found.publications += publications
             found.subscriptions += subscriptions
     return found
+
+
+def history(participants: list[Row], attendance: list[Attendance]) -> list[History]:
+    """The rows of both together. Who is in attendance only has what that tells."""
+    name = lambda row: (row.dt, row.stage_arn, row.session_id, row.participant_id)
+    attended = {name(row): row._asdict() for row in attendance}
+    found = [{**attended.pop(name(row), {}), **row._asdict()} for row in participants]
+    return [History(*[row.get(column) for column in HISTORY]) for row in [*found, *attended.values()]]
 
 
 def stem(session: dict) -> str:

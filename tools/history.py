@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Takes days over into the table history of a deployed stack, month by month: `make history` calls it. See docs/history.md.
+
+It runs the statements that the stack's schedules run, queries/history/create.sql and merge.sql, in the same workgroup, one
+after the other. Each month is one commit, and a month that is there already is left as it is. So it can be broken off, and
+begun again at any day.
+
+The environment says the rest: STACK, FROM and TO, the first and the last day as YYYY-MM-DD; TO may be left out, and means
+today. The usual variables of the AWS SDKs count, too.
+"""
+
+import datetime
+import os
+import pathlib
+import re
+import sys
+import time
+
+import boto3
+import botocore.exceptions
+
+STATEMENTS = pathlib.Path(__file__).resolve().parents[1] / "queries" / "history"
+DAY = datetime.timedelta(days=1)
+RULE = "must be a day that there is, as YYYY-MM-DD, such as 2026-01-31"
+LOOK_EVERY_SECONDS = 2
+REFUSED = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
+
+
+class Problem(Exception):
+    """What the operator is told; nothing else went wrong."""
+
+
+def day(name: str, otherwise: datetime.date | None = None) -> datetime.date:
+    text = os.environ.get(name, "")
+    if not text and otherwise:
+        return otherwise
+    if not text:
+        raise Problem(f"{name} is missing: it {RULE}")
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return datetime.date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise Problem(f"{name}={text!r} {RULE}")
+
+
+def months(first: datetime.date, last: datetime.date) -> list[tuple[datetime.date, datetime.date]]:
+    """The days from the first to the last, cut at the ends of months."""
+    found = []
+    while first <= last:
+        next_month = (first.replace(day=1) + 31 * DAY).replace(day=1)
+        found.append((first, min(last, next_month - DAY)))
+        first = next_month
+    return found
+
+
+def statement(name: str, **values: str) -> str:
+    """A file of queries/history/, with its placeholders filled in."""
+    text = (STATEMENTS / f"{name}.sql").read_text(encoding="utf-8")
+    for placeholder, value in values.items():
+        text = text.replace("${" + placeholder + "}", value)
+    return text
+
+
+class Stack:
+    """Where a stack's history is kept."""
+
+    def __init__(self, name: str):
+        # Like the other SDKs, and unlike boto3 itself, heed AWS_REGION.
+        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
+        try:
+            (found,) = session.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        except botocore.exceptions.ClientError as error:
+            raise Problem(f"STACK={name!r} must name a stack in the account and region of your credentials: {error}")
+        outputs = {it["OutputKey"]: it["OutputValue"] for it in found.get("Outputs", [])}
+        parameters = {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}
+        if "HistoryWorkGroup" not in outputs:
+            raise Problem(f"the stack {name!r} keeps no history; deploy it with History=ENABLED first")
+        self.workgroup, self.bucket = outputs["HistoryWorkGroup"], outputs["LakeBucket"]
+        self.prefix, self.database = parameters["Prefix"], parameters["DatabaseName"]
+        self.athena = session.client("athena")
+
+    def run(self, sql: str) -> float:
+        """Runs a statement to its end: the seconds that Athena worked on it."""
+        query = self.athena.start_query_execution(
+            QueryString=sql, QueryExecutionContext={"Database": self.database}, WorkGroup=self.workgroup
+        )["QueryExecutionId"]
+        while True:
+            found = self.athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]
+            state = found["Status"]["State"]
+            if state == "SUCCEEDED":
+                return found.get("Statistics", {}).get("TotalExecutionTimeInMillis", 0) / 1000
+            if state in ("FAILED", "CANCELLED"):
+                reason = found["Status"].get("StateChangeReason", "Athena gave no reason")
+                raise Problem(f"Athena's query {query} has {state.lower()}: {reason}")
+            time.sleep(LOOK_EVERY_SECONDS)
+
+
+def main() -> None:
+    name = os.environ.get("STACK", "")
+    today = datetime.datetime.now(datetime.UTC).date()
+    first = day("FROM")
+    last = day("TO", today)
+    if last < first:
+        raise Problem(f"FROM={first} must not be later than TO={last}")
+    stack = Stack(name)
+    stack.run(statement("create", LakeBucket=stack.bucket, Prefix=stack.prefix))
+    for begin, end in months(first, last):
+        try:
+            seconds = stack.run(statement("merge", From=f"DATE '{begin}'", To=f"DATE '{end}'"))
+        except (*REFUSED, Problem) as error:
+            raise Problem(f"{begin} to {end} was not taken over: {error}. What was printed above is there. Go on with FROM={begin}")
+        print(f"{begin} to {end}: history says what the files say ({seconds:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Problem as problem:
+        sys.exit(f"make history: {problem}")
+    except REFUSED as error:
+        sys.exit(f"make history: {error}")
+    except KeyboardInterrupt:
+        sys.exit("make history: interrupted. Athena ends the month that it is at. Run it again with the last month printed as FROM")
