@@ -93,12 +93,12 @@ def main() -> None:
         engine.wait()
         print(f"{DAYS * SESSIONS:,} sessions of {PEOPLE} people: {2 * DAYS * SESSIONS:,} files, {size / 1e6:.1f} MB\n")
         print("| what | seconds | LIST | GET, HEAD | PUT |\n|---|---|---|---|---|", flush=True)
-        history.scheduled(engine, "create")
+        history.scheduled(engine, "Create")
         for first, last in history_months():
             print(f"| merge of {first:%Y-%m} | {measured(lambda: history.merge(engine, first, last))} |", flush=True)
-        print(f"| merge of 10 days, unchanged | {measured(lambda: history.scheduled(engine, 'merge'))} |", flush=True)
-        print(f"| OPTIMIZE | {measured(lambda: history.scheduled(engine, 'optimize'))} |", flush=True)
-        print(f"| VACUUM, two statements in Trino | {measured(lambda: history.scheduled(engine, 'vacuum'))} |", flush=True)
+        print(f"| merge of 10 days, unchanged | {measured(lambda: history.scheduled(engine, 'Merge'))} |", flush=True)
+        print(f"| OPTIMIZE | {measured(lambda: history.scheduled(engine, 'Optimize'))} |", flush=True)
+        print(f"| VACUUM, two statements in Trino | {measured(lambda: history.scheduled(engine, 'Vacuum'))} |", flush=True)
         print("\n| question over 300 days | rows | files: seconds | LIST | GET, HEAD | PUT | history: seconds | LIST | GET, HEAD | PUT |")
         print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
         for name in ("months", "stages", "returning_users", "of_user", "devices"):

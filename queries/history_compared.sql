@@ -1,13 +1,14 @@
--- On which days does history not say what the files say
+-- On which days does history have more or fewer rows than the files
 --
 -- Parameters, in the order of the question marks:
 --   1. the first day, e.g. '2026-10-01'
 --   2. the last day, e.g. '2026-11-30'
 -- A day of another form, or that is no date, is refused.
--- Columns: a row for each day on which the two differ, the oldest first; none at all means that history is complete.
--- participants, participants_in_history: rows of that day in the table participants and in history. collected,
--- collected_in_history: for how many of them events are counted, also 0. Today and yesterday are usually not there yet. make
--- history takes over other days; docs/history.md says why they can be late. A change within a row is not seen here.
+-- Columns: a row for each day of which history has another number of rows than the files, the oldest first; none at all is
+-- good.
+-- participants, participants_in_history: everybody of that day in the tables participants and attendance, and in history.
+-- collected, collected_in_history: for how many of them events are counted, also 0. Today and yesterday are usually not there yet.
+-- make history takes over other days; docs/history.md says why they can be late. A change within a row is not seen here.
 -- Reads only the days from 1 to 2, of history, participants and attendance: the sessions that started on them, in UTC.
 WITH days AS (
   SELECT CAST(day AS varchar) AS dt
@@ -17,16 +18,25 @@ WITH days AS (
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
 ),
 listed AS (
-  SELECT dt, count(*) AS participants
+  SELECT dt, stage_arn, session_id, participant_id
   FROM participants
   WHERE dt IN (SELECT dt FROM days)
-  GROUP BY dt
 ),
 attended AS (
-  SELECT dt, count(events) AS collected
+  SELECT dt, stage_arn, session_id, participant_id, events
   FROM attendance
   WHERE dt IN (SELECT dt FROM days)
-  GROUP BY dt
+    AND participant_id IS NOT NULL
+),
+filed AS (
+  SELECT coalesce(listed.dt, attended.dt) AS dt, count(*) AS participants, count(attended.events) AS collected
+  FROM listed
+  FULL JOIN attended
+    ON attended.dt = listed.dt
+    AND attended.stage_arn = listed.stage_arn
+    AND attended.session_id = listed.session_id
+    AND attended.participant_id = listed.participant_id
+  GROUP BY coalesce(listed.dt, attended.dt)
 ),
 kept AS (
   SELECT dt, count(*) AS participants, count(events) AS collected
@@ -36,17 +46,15 @@ kept AS (
 )
 SELECT
   days.dt,
-  coalesce(listed.participants, 0) AS participants,
+  coalesce(filed.participants, 0) AS participants,
   coalesce(kept.participants, 0) AS participants_in_history,
-  coalesce(attended.collected, 0) AS collected,
+  coalesce(filed.collected, 0) AS collected,
   coalesce(kept.collected, 0) AS collected_in_history
 FROM days
-LEFT JOIN listed
-  ON listed.dt = days.dt
-LEFT JOIN attended
-  ON attended.dt = days.dt
+LEFT JOIN filed
+  ON filed.dt = days.dt
 LEFT JOIN kept
   ON kept.dt = days.dt
-WHERE coalesce(listed.participants, 0) <> coalesce(kept.participants, 0)
-  OR coalesce(attended.collected, 0) <> coalesce(kept.collected, 0)
+WHERE coalesce(filed.participants, 0) <> coalesce(kept.participants, 0)
+  OR coalesce(filed.collected, 0) <> coalesce(kept.collected, 0)
 ORDER BY days.dt

@@ -228,15 +228,16 @@ fn each_view_has_the_sql_of_its_file_and_the_columns_of_its_definition() {
 
 /// The schedules of the table `history`: what each runs of `queries/history/`, and when, on Sundays at the latest.
 const HISTORY: [(&str, &str, &str); 6] = [
-    ("Create", "create", "cron(10 2 * * ? *)"),
-    ("Expire", "expire", "cron(40 2 * * ? *)"),
+    ("Create", "create", "cron(10 1 * * ? *)"),
+    ("Expire", "expire", "cron(10 2 * * ? *)"),
     ("Merge", "merge", "cron(10 3 * * ? *)"),
     ("MergeWeekly", "merge", "cron(10 4 ? * SUN *)"),
     ("Optimize", "optimize", "cron(10 5 ? * SUN *)"),
     ("Vacuum", "vacuum", "cron(10 6 ? * SUN *)"),
 ];
 
-/// Half an hour apart at least, because Athena stops a statement after as much, and an Iceberg table has one writer at a time.
+/// An Iceberg table has one writer at a time. Scheduler may come a quarter of an hour late, and Athena stops a statement after
+/// half an hour.
 #[test]
 fn each_statement_about_history_is_its_files_and_they_follow_each_other() {
     let template = template();
@@ -244,6 +245,10 @@ fn each_statement_about_history_is_its_files_and_they_follow_each_other() {
         let schedule = properties(&template, &format!("History{name}Schedule"));
         assert_eq!(schedule["ScheduleExpression"], at);
         assert_eq!(schedule["FlexibleTimeWindow"]["Mode"], "OFF");
+        let target = &schedule["Target"];
+        assert_eq!(target["RetryPolicy"]["MaximumEventAgeInSeconds"], 15 * 60);
+        let dead_letters = json!({ "Fn::GetAtt": ["HistoryFailuresQueue", "Arn"] });
+        assert_eq!(target["DeadLetterConfig"]["Arn"], dead_letters);
         let input = schedule["Target"]["Input"]["Fn::Sub"][0].as_str().unwrap();
         let input: Value = serde_json::from_str(input).unwrap();
         let sql = page(&format!("queries/history/{file}.sql"));
@@ -271,7 +276,7 @@ fn each_statement_about_history_is_its_files_and_they_follow_each_other() {
         60 * numbers.next().unwrap() + minute
     });
     assert!(
-        minutes.windows(2).all(|pair| pair[1] - pair[0] >= 30),
+        minutes.windows(2).all(|pair| pair[1] - pair[0] >= 15 + 30),
         "{minutes:?}"
     );
     let files = std::fs::read_dir("queries/history").unwrap();
@@ -287,6 +292,59 @@ fn each_statement_about_history_is_its_files_and_they_follow_each_other() {
     assert_eq!(
         files.collect::<BTreeSet<_>>(),
         HISTORY.map(|(_, file, _)| file.to_owned()).into()
+    );
+}
+
+/// What Athena needs for the statements, what Scheduler needs, and no more.
+#[test]
+fn the_role_of_history_may_write_history_and_nothing_else() {
+    let template = template();
+    let policy = &properties(&template, "HistoryRole")["Policies"][0]["PolicyDocument"];
+    let statements = policy["Statement"].as_array().unwrap();
+    let mut writes = BTreeMap::<String, String>::new();
+    for statement in statements.iter().map(always) {
+        let reads = ["Get", "List", "Decrypt", "GenerateDataKey"];
+        for action in texts(&statement["Action"]) {
+            let (_, name) = action.split_once(':').unwrap();
+            if !reads.iter().any(|verb| name.starts_with(verb)) {
+                *writes.entry(action).or_default() += &statement["Resource"].to_string();
+            }
+        }
+    }
+    let places = [
+        (
+            "athena:StartQueryExecution",
+            "workgroup/${HistoryWorkGroup}",
+        ),
+        ("glue:CreateTable", "table/${Database}/history"),
+        ("glue:UpdateTable", "table/${Database}/history"),
+        ("s3:AbortMultipartUpload", "history/*"),
+        ("s3:DeleteObject", "${Prefix}history/*"),
+        ("s3:PutObject", "history/*"),
+        ("sqs:SendMessage", "HistoryFailuresQueue"),
+    ];
+    assert!(
+        writes.keys().eq(places.iter().map(|(action, _)| action)),
+        "{writes:?}"
+    );
+    for (action, place) in places {
+        let resource = &writes[action];
+        assert!(resource.contains(place), "{action}: {resource}");
+        let elsewhere = ["participants", "attendance", "sessions", "parts"];
+        assert!(
+            !elsewhere.iter().any(|it| resource.contains(it)),
+            "{action}: {resource}"
+        );
+    }
+
+    let rule = &properties(&template, "HistoryFailureRule")["EventPattern"];
+    assert_eq!(
+        rule["detail"]["workgroupName"],
+        json!([{ "Ref": "HistoryWorkGroup" }])
+    );
+    assert_eq!(
+        rule["detail"]["currentState"],
+        json!(["FAILED", "CANCELLED"])
     );
 }
 
@@ -1430,16 +1488,13 @@ fn each_alarm_says_what_is_wrong_and_names_its_section() {
         assert!(said.len() > 50, "{name} says what is wrong: {said}");
         let sent = json!({ "Fn::If": ["HasAlarmEmail", [{ "Ref": "AlarmTopic" }], { "Ref": "AWS::NoValue" }] });
         assert_eq!(alarm["AlarmActions"], sent, "{name}");
-        // Of no lines at all only the alarm about no sweep makes something, and not where sweeps are switched off.
-        let missing = &alarm["TreatMissingData"];
-        if name == "no-sweep" {
-            assert_eq!(
-                missing,
-                &json!({ "Fn::If": ["SweepsByItself", "breaching", "notBreaching"] })
-            );
-        } else {
-            assert_eq!(missing, "notBreaching", "{name}");
-        }
+        // Of no data at all only these two make something, and the first not where sweeps are switched off.
+        let wanted = match name.as_str() {
+            "no-sweep" => json!({ "Fn::If": ["SweepsByItself", "breaching", "notBreaching"] }),
+            "history-late" => json!("breaching"),
+            _ => json!("notBreaching"),
+        };
+        assert_eq!(alarm["TreatMissingData"], wanted, "{name}");
     }
 }
 
@@ -1489,7 +1544,7 @@ fn the_dashboard_and_the_alarms_show_metrics_that_exist() {
     }
 
     let body = &properties(&template, "Dashboard")["DashboardBody"]["Fn::Sub"];
-    let history = &body[1]["HistoryAlarm"]["Fn::If"];
+    let history = &body[1]["HistoryAlarms"]["Fn::If"];
     assert_eq!(
         (&history[0], &history[2]),
         (&json!("WithHistory"), &json!(""))
@@ -1497,7 +1552,7 @@ fn the_dashboard_and_the_alarms_show_metrics_that_exist() {
     let body = body[0]
         .as_str()
         .unwrap()
-        .replace("${HistoryAlarm}", history[1]["Fn::Sub"].as_str().unwrap())
+        .replace("${HistoryAlarms}", history[1]["Fn::Sub"].as_str().unwrap())
         .replace("${ExportDelaySeconds}", "3600")
         .replace("${AttendanceDelaySeconds}", "86400");
     let body: Value = serde_json::from_str(&body).unwrap();

@@ -2,8 +2,8 @@
 """Takes days over into the table history of a deployed stack, month by month: `make history` calls it. See docs/history.md.
 
 It runs the statements that the stack's schedules run, queries/history/create.sql and merge.sql, in the same workgroup, one
-after the other. Each month is one commit, and a month that is there already is left as it is. So it can be broken off, and
-begun again at any day.
+after the other. Each month is one commit, and a month that is there already is left as it is. So you may stop it, and start
+again at any day. Days before the stack's FirstDay, and those that have expired by RetentionDays, are left out.
 
 The environment says the rest: STACK, FROM and TO, the first and the last day as YYYY-MM-DD; TO may be left out, and means
 today. The usual variables of the AWS SDKs count, too.
@@ -56,7 +56,9 @@ def months(first: datetime.date, last: datetime.date) -> list[tuple[datetime.dat
 
 def statement(name: str, **values: str) -> str:
     """A file of queries/history/, with its placeholders filled in."""
-    text = (STATEMENTS / f"{name}.sql").read_text(encoding="utf-8")
+    lines = (STATEMENTS / f"{name}.sql").read_text(encoding="utf-8").splitlines()
+    # As the template has it, without comments.
+    text = "\n".join(line for line in lines if not line.startswith("--"))
     for placeholder, value in values.items():
         text = text.replace("${" + placeholder + "}", value)
     return text
@@ -78,6 +80,8 @@ class Stack:
             raise Problem(f"the stack {name!r} keeps no history; deploy it with History=ENABLED first")
         self.workgroup, self.bucket = outputs["HistoryWorkGroup"], outputs["LakeBucket"]
         self.prefix, self.database = parameters["Prefix"], parameters["DatabaseName"]
+        self.first_day = datetime.date.fromisoformat(parameters["FirstDay"])
+        self.retention = int(parameters["RetentionDays"]) * DAY
         self.athena = session.client("athena")
 
     def run(self, sql: str) -> float:
@@ -85,15 +89,20 @@ class Stack:
         query = self.athena.start_query_execution(
             QueryString=sql, QueryExecutionContext={"Database": self.database}, WorkGroup=self.workgroup
         )["QueryExecutionId"]
-        while True:
-            found = self.athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]
-            state = found["Status"]["State"]
-            if state == "SUCCEEDED":
-                return found.get("Statistics", {}).get("TotalExecutionTimeInMillis", 0) / 1000
-            if state in ("FAILED", "CANCELLED"):
-                reason = found["Status"].get("StateChangeReason", "Athena gave no reason")
-                raise Problem(f"Athena's query {query} has {state.lower()}: {reason}")
-            time.sleep(LOOK_EVERY_SECONDS)
+        try:
+            while True:
+                found = self.athena.get_query_execution(QueryExecutionId=query)["QueryExecution"]
+                state = found["Status"]["State"]
+                if state == "SUCCEEDED":
+                    return found.get("Statistics", {}).get("TotalExecutionTimeInMillis", 0) / 1000
+                if state in ("FAILED", "CANCELLED"):
+                    reason = found["Status"].get("StateChangeReason", "Athena gave no reason")
+                    raise Problem(f"Athena's query {query} is {state}: {reason}")
+                time.sleep(LOOK_EVERY_SECONDS)
+        except (*REFUSED, KeyboardInterrupt):
+            # Nobody waits for its end any more, and the next one must not meet it.
+            self.athena.stop_query_execution(QueryExecutionId=query)
+            raise
 
 
 def main() -> None:
@@ -104,13 +113,22 @@ def main() -> None:
     if last < first:
         raise Problem(f"FROM={first} must not be later than TO={last}")
     stack = Stack(name)
+    earliest = max(stack.first_day, today - stack.retention) if stack.retention else stack.first_day
+    if first < earliest:
+        print(f"begins with {earliest}: there are no older files, or they expire", flush=True)
+        first = earliest
+    # Nobody starts a session later.
+    last = min(last, today + DAY)
+    again = f"FROM={{}} TO={last}" if os.environ.get("TO") else "FROM={}"
     stack.run(statement("create", LakeBucket=stack.bucket, Prefix=stack.prefix))
     for begin, end in months(first, last):
         try:
             seconds = stack.run(statement("merge", From=f"DATE '{begin}'", To=f"DATE '{end}'"))
         except (*REFUSED, Problem) as error:
-            raise Problem(f"{begin} to {end} was not taken over: {error}. What was printed above is there. Go on with FROM={begin}")
-        print(f"{begin} to {end}: history says what the files say ({seconds:.0f} s)", flush=True)
+            raise Problem(f"{begin} to {end} was not taken over: {error}. Go on with {again.format(begin)}")
+        except KeyboardInterrupt:
+            raise Problem(f"{begin} to {end} was stopped. Go on with {again.format(begin)}")
+        print(f"{begin} to {end} is in history ({seconds:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":
@@ -121,4 +139,4 @@ if __name__ == "__main__":
     except REFUSED as error:
         sys.exit(f"make history: {error}")
     except KeyboardInterrupt:
-        sys.exit("make history: interrupted. Athena ends the month that it is at. Run it again with the last month printed as FROM")
+        sys.exit("make history: interrupted before it began")

@@ -49,6 +49,7 @@ TBLPROPERTIES (
   'table_type' = 'ICEBERG',
   'format' = 'parquet',
   'write_compression' = 'zstd',
+  'optimize_rewrite_data_file_threshold' = '1',
   'optimize_rewrite_delete_file_threshold' = '1',
   'vacuum_max_snapshot_age_seconds' = '432000'
 )

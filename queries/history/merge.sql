@@ -1,8 +1,8 @@
 -- Makes history say of some days what participants and attendance say
 --
--- A row that only the files have is inserted, a row that only history has is deleted, and a row that changed is both. A row that
--- both have is left alone, so that nothing is written where nothing changed. Of a row without an id attendance tells nothing
--- more than participants.
+-- A row that only the files have is inserted, a row that only history has is deleted, and a row that changed is both. So is a row
+-- that history has more than once. A row that both have is left alone, so that nothing is written where nothing changed. Of a row
+-- without an id attendance tells nothing more than participants.
 -- Reads only the days from ${From} to ${To}, which are dates in SQL.
 MERGE INTO history
 USING (
@@ -16,16 +16,8 @@ USING (
     FROM attendance
     WHERE dt BETWEEN CAST(${From} AS varchar) AND CAST(${To} AS varchar)
       AND participant_id IS NOT NULL
-  )
-  SELECT
-    max(found_in) AS found_in,
-    stage_arn, session_id, session_start_time, session_end_time, participant_id, user_id, state, first_join_time,
-    published, recording_state, replication_type, replication_state, source_stage_arn, source_session_id,
-    redundant_ingest, ingest_configuration_arn, last_leave_time, last_event_time, connected_ms, watch_ms, publish_ms,
-    joins, publish_starts, publishers_watched, errors, events, join_inferred, leave_inferred, attributes,
-    browser_name, browser_version, os_name, os_version, sdk_version, isp_name, protocol, recording_s3_bucket_name,
-    recording_s3_prefix, dt
-  FROM (
+  ),
+  rows_of_both AS (
     SELECT
       'files' AS found_in,
       coalesce(listed.stage_arn, attended.stage_arn) AS stage_arn,
@@ -84,15 +76,38 @@ USING (
       recording_s3_bucket_name, recording_s3_prefix, dt
     FROM history
     WHERE dt BETWEEN CAST(${From} AS varchar) AND CAST(${To} AS varchar)
-  ) AS rows_of_both
-  GROUP BY
+  ),
+  counted AS (
+    SELECT
+      count_if(found_in = 'files') AS in_files,
+      count_if(found_in = 'history') AS in_history,
+      stage_arn, session_id, session_start_time, session_end_time, participant_id, user_id, state, first_join_time,
+      published, recording_state, replication_type, replication_state, source_stage_arn, source_session_id,
+      redundant_ingest, ingest_configuration_arn, last_leave_time, last_event_time, connected_ms, watch_ms,
+      publish_ms, joins, publish_starts, publishers_watched, errors, events, join_inferred, leave_inferred,
+      attributes, browser_name, browser_version, os_name, os_version, sdk_version, isp_name, protocol,
+      recording_s3_bucket_name, recording_s3_prefix, dt
+    FROM rows_of_both
+    GROUP BY
+      stage_arn, session_id, session_start_time, session_end_time, participant_id, user_id, state, first_join_time,
+      published, recording_state, replication_type, replication_state, source_stage_arn, source_session_id,
+      redundant_ingest, ingest_configuration_arn, last_leave_time, last_event_time, connected_ms, watch_ms,
+      publish_ms, joins, publish_starts, publishers_watched, errors, events, join_inferred, leave_inferred,
+      attributes, browser_name, browser_version, os_name, os_version, sdk_version, isp_name, protocol,
+      recording_s3_bucket_name, recording_s3_prefix, dt
+  )
+  SELECT
+    side.found_in,
     stage_arn, session_id, session_start_time, session_end_time, participant_id, user_id, state, first_join_time,
     published, recording_state, replication_type, replication_state, source_stage_arn, source_session_id,
     redundant_ingest, ingest_configuration_arn, last_leave_time, last_event_time, connected_ms, watch_ms, publish_ms,
     joins, publish_starts, publishers_watched, errors, events, join_inferred, leave_inferred, attributes,
     browser_name, browser_version, os_name, os_version, sdk_version, isp_name, protocol, recording_s3_bucket_name,
     recording_s3_prefix, dt
-  HAVING min(found_in) = max(found_in)
+  FROM counted
+  CROSS JOIN UNNEST(ARRAY['files', 'history'], ARRAY[in_files, in_history]) AS side (found_in, times)
+  WHERE side.times > 0
+    AND (in_files = 0 OR in_history <> 1)
 ) AS difference
   ON difference.found_in = 'history'
   AND history.dt BETWEEN CAST(${From} AS varchar) AND CAST(${To} AS varchar)
@@ -113,8 +128,30 @@ USING (
   AND history.source_session_id IS NOT DISTINCT FROM difference.source_session_id
   AND history.redundant_ingest IS NOT DISTINCT FROM difference.redundant_ingest
   AND history.ingest_configuration_arn IS NOT DISTINCT FROM difference.ingest_configuration_arn
+  AND history.last_leave_time IS NOT DISTINCT FROM difference.last_leave_time
+  AND history.last_event_time IS NOT DISTINCT FROM difference.last_event_time
+  AND history.connected_ms IS NOT DISTINCT FROM difference.connected_ms
+  AND history.watch_ms IS NOT DISTINCT FROM difference.watch_ms
+  AND history.publish_ms IS NOT DISTINCT FROM difference.publish_ms
+  AND history.joins IS NOT DISTINCT FROM difference.joins
+  AND history.publish_starts IS NOT DISTINCT FROM difference.publish_starts
+  AND history.publishers_watched IS NOT DISTINCT FROM difference.publishers_watched
+  AND history.errors IS NOT DISTINCT FROM difference.errors
+  AND history.events IS NOT DISTINCT FROM difference.events
+  AND history.join_inferred IS NOT DISTINCT FROM difference.join_inferred
+  AND history.leave_inferred IS NOT DISTINCT FROM difference.leave_inferred
+  AND history.attributes IS NOT DISTINCT FROM difference.attributes
+  AND history.browser_name IS NOT DISTINCT FROM difference.browser_name
+  AND history.browser_version IS NOT DISTINCT FROM difference.browser_version
+  AND history.os_name IS NOT DISTINCT FROM difference.os_name
+  AND history.os_version IS NOT DISTINCT FROM difference.os_version
+  AND history.sdk_version IS NOT DISTINCT FROM difference.sdk_version
+  AND history.isp_name IS NOT DISTINCT FROM difference.isp_name
+  AND history.protocol IS NOT DISTINCT FROM difference.protocol
+  AND history.recording_s3_bucket_name IS NOT DISTINCT FROM difference.recording_s3_bucket_name
+  AND history.recording_s3_prefix IS NOT DISTINCT FROM difference.recording_s3_prefix
 WHEN MATCHED THEN DELETE
-WHEN NOT MATCHED THEN INSERT (
+WHEN NOT MATCHED AND difference.found_in = 'files' THEN INSERT (
   stage_arn, session_id, session_start_time, session_end_time, participant_id, user_id, state, first_join_time,
   published, recording_state, replication_type, replication_state, source_stage_arn, source_session_id,
   redundant_ingest, ingest_configuration_arn, last_leave_time, last_event_time, connected_ms, watch_ms, publish_ms,

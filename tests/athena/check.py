@@ -436,7 +436,9 @@ def check_duplicates(engine: Engine, files: list[Query]) -> None:
 ERASED = ("participants", "participant_events", "attendance")
 DEPLOYED = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
                               "ConfirmAfterMinutes": {"Type": "Number", "Default": 60},
-                              "DatabaseName": {"Type": "String", "Default": "ivs_attendance"}},
+                              "DatabaseName": {"Type": "String", "Default": "ivs_attendance"},
+                              "FirstDay": {"Type": "String", "Default": "2026-06-01"},
+                              "RetentionDays": {"Type": "String", "Default": "0"}},
  "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
  "Outputs": {"LakeBucket": {"Value": "%s"}, "HistoryWorkGroup": {"Value": "%s-history"}}}"""
 

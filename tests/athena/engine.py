@@ -151,9 +151,20 @@ class Template:
         self.values["HistoryWorkGroup"] = f"{STACK}-history"
 
     def statements(self) -> dict[str, dict]:
-        """What the schedules of the table history ask of Athena, by the schedule's name without the stack's."""
-        found = {it["Name"]: it["Target"]["Input"] for it in self.of_type("AWS::Scheduler::Schedule").values()}
-        return {name.removeprefix(f"{STACK}-history-"): json.loads(text) for name, text in found.items()}
+        """What the schedules of the table history ask of Athena, by what they do: Create, Merge and so on."""
+        found = self.of_type("AWS::Scheduler::Schedule").items()
+        return {re.fullmatch("History(.*)Schedule", name)[1]: json.loads(it["Target"]["Input"]) for name, it in found}
+
+    def holds(self, rule) -> bool:
+        """Whether a condition holds."""
+        ((name, argument),) = rule.items()
+        if name == "Condition":
+            return self.holds(self.template["Conditions"][argument])
+        if name == "Fn::Not":
+            return not self.holds(argument[0])
+        if name == "Fn::And":
+            return all(map(self.holds, argument))
+        return self.filled(argument[0]) == self.filled(argument[1])
 
     def of_type(self, type_name: str) -> dict:
         """The properties of all resources of a type, by their names."""
@@ -174,8 +185,7 @@ class Template:
             if name == "Ref":
                 return self.values.get(argument, argument)
             if name == "Fn::If":
-                # The bucket is one that the stack creates.
-                return self.filled(argument[1])
+                return self.filled(argument[1 if self.holds({"Condition": argument[0]}) else 2])
             if name == "Fn::Select":
                 index, items = argument
                 return self.filled(items)[int(index)]

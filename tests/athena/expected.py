@@ -762,6 +762,7 @@ def history_compared(lake, now, first, last):
     found = []
     for day in sorted({row.dt for row in lake.participants + lake.history}):
         some = [started(started(rows, first, last), day, day) for rows in (lake.participants, lake.history, lake.attendance)]
+        # Nobody in the sample is in attendance only.
         listed, kept, attended = some
         collected = [sum(row.events is not None for row in rows) for rows in (attended, kept)]
         if len(listed) != len(kept) or collected[0] != collected[1]:

@@ -20,7 +20,7 @@ import trino
 
 import tables
 from compare import equal, fails, now
-from engine import BUCKET, ICEBERG, KEYS, REGION, ROOT, STACK, Engine
+from engine import BUCKET, ICEBERG, KEYS, REGION, ROOT, STACK, Engine, Template
 from expected import Row
 from files import other_file, read, with_broken_files
 
@@ -28,6 +28,9 @@ from files import other_file, read, with_broken_files
 FIRST = "2026-09-20"
 REWRITTEN = "dt=2026-11-06/Reconnects00_st-Reconnect0001.parquet"
 UNCOLLECTED = "dt=2026-11-07/Twins0000One_st-Twins00000001.parquet"
+DOUBLED = "2026-11-06"
+# The place of a row in the first of these.
+WITHOUT_ID = 5
 ERASED = "dt=2026-11-04/Future000000_st-Future0000001.parquet"
 TYPES = {
     "string": "varchar",
@@ -73,16 +76,18 @@ def scheduled(engine: Engine, name: str) -> None:
 class Athena:
     """Athena's API in front of Trino, as far as tools/history.py calls it."""
 
-    def __init__(self, engine: Engine):
-        states = {}
+    def __init__(self, engine: Engine, refusing: bool = False):
+        states, stopped = {}, []
+        self.states, self.stopped = states, stopped
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 operation = self.headers["X-Amz-Target"].removeprefix("AmazonAthena.")
-                answer = getattr(self, operation)(asked)
+                refused = refusing and operation == "GetQueryExecution"
+                answer = {"__type": "AccessDeniedException"} if refused else getattr(self, operation)(asked)
                 body = json.dumps(answer).encode()
-                self.send_response(200)
+                self.send_response(400 if refused else 200)
                 self.send_header("Content-Type", "application/x-amz-json-1.1")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -102,6 +107,10 @@ class Athena:
             def GetQueryExecution(self, asked: dict) -> dict:
                 return {"QueryExecution": {"Status": states[asked["QueryExecutionId"]], "Statistics": {"TotalExecutionTimeInMillis": 1}}}
 
+            def StopQueryExecution(self, asked: dict) -> dict:
+                stopped.append(asked["QueryExecutionId"])
+                return {}
+
             def log_message(self, *_) -> None:
                 pass
 
@@ -117,12 +126,14 @@ class Athena:
         self.server.server_close()
 
 
-def make_history(engine: Engine, first: str, last: str = "", stack: str = STACK) -> subprocess.CompletedProcess:
+def make_history(
+    engine: Engine, first: str, last: str = "", stack: str = STACK, refusing: bool = False
+) -> subprocess.CompletedProcess:
     """What docs/history.md has the operator do."""
     credentials = {name.upper(): value for name, value in KEYS.items() if name != "region_name"}
-    with Athena(engine) as athena:
+    with Athena(engine, refusing) as athena:
         urls = {"AWS_ENDPOINT_URL": engine.aws_url, "AWS_ENDPOINT_URL_ATHENA": athena.url}
-        return subprocess.run(
+        done = subprocess.run(
             ["make", "--no-print-directory", "history"],
             cwd=ROOT,
             env={**os.environ, **credentials, **urls, "AWS_REGION": REGION, "STACK": stack, "FROM": first, "TO": last},
@@ -130,21 +141,28 @@ def make_history(engine: Engine, first: str, last: str = "", stack: str = STACK)
             text=True,
             check=False,
         )
+    # Of what it no longer looks at, nothing may go on.
+    equal("statements that were stopped", athena.stopped, list(athena.states) if refusing else [])
+    return done
 
 
-def merge(engine: Engine, first: str = FIRST, last: str = "2026-12-31", mistake: tuple[str, str] | None = None) -> None:
+def tomorrow() -> datetime.date:
+    return now().date() + datetime.timedelta(days=1)
+
+
+def merge(engine: Engine, first: str = FIRST, last: str = "", mistake: tuple[str, str] | None = None) -> None:
     sql = (ROOT / "queries/history/merge.sql").read_text(encoding="utf-8")
     if mistake:
         right, wrong = mistake
         if right not in sql:
             raise AssertionError(f"the merge has no {right!r}")
         sql = sql.replace(right, wrong)
-    run(engine, sql.replace("${From}", f"DATE '{first}'").replace("${To}", f"DATE '{last}'"))
+    run(engine, sql.replace("${From}", f"DATE '{first}'").replace("${To}", f"DATE '{last or tomorrow()}'"))
 
 
 def fill_history(engine: Engine) -> None:
     """Makes the table, with all that the lake has."""
-    scheduled(engine, "create")
+    scheduled(engine, "Create")
     merge(engine, engine.template.values["FirstDay"])
 
 
@@ -233,21 +251,30 @@ def replaced(file: pyarrow.Table, column: str, place: int, value) -> pyarrow.Tab
 
 
 def otherwise(file: pyarrow.Table) -> pyarrow.Table:
-    """A session's list, written anew: the first of its people is missing, another one has a user id, and one has none any more,
-    whose row has nulls."""
+    """A session's list, written anew: the first of its people is missing, another one has a user id, one has none any more, and
+    one has no participant id."""
     users = file["user_id"].to_pylist()
     nameless = users.index(None)
     named = next(place for place, user in enumerate(users) if place and user)
     file = replaced(replaced(file, "user_id", nameless, "somebody"), "user_id", named, None)
-    return file.slice(1)
+    return replaced(file, "participant_id", WITHOUT_ID, None).slice(1)
 
 
 def longer(file: pyarrow.Table) -> pyarrow.Table:
-    return replaced(file, "connected_ms", 2, file["connected_ms"][2].as_py() + 1)
+    """Its attendance: somebody was there for longer, and of whom has no id nothing is known."""
+    file = replaced(file, "connected_ms", 2, file["connected_ms"][2].as_py() + 1)
+    for column in ("participant_id", *set(tables.Attendance._fields[:-1]) - set(Row._fields)):
+        file = replaced(file, column, WITHOUT_ID, None)
+    return file
 
 
 def without(file: pyarrow.Table, user_id: str) -> pyarrow.Table:
     return file.filter(pyarrow.compute.fill_null(pyarrow.compute.not_equal(file["user_id"], user_id), True))
+
+
+def is_in(row, key: str) -> bool:
+    """Whether a row is of the session of this file."""
+    return key.startswith(f"dt={row.dt}/{row.stage_arn.split('/')[1]}_{row.session_id}.")
 
 
 @contextlib.contextmanager
@@ -259,8 +286,7 @@ def changed(engine: Engine, lake: tables.Lake):
         (UNCOLLECTED, lambda file: file, None),
         (ERASED, lambda file: without(file, "ana"), lambda file: without(file, "ana")),
     ]
-    its = lambda row, key: key.startswith(f"dt={row.dt}/") and row.session_id in key and row.stage_arn.split("/")[1] in key
-    rows = [row for row in lake.history if not any(its(row, key) for key, *_ in some)]
+    rows = [row for row in lake.history if not any(is_in(row, key) for key, *_ in some)]
     with contextlib.ExitStack() as exits:
         for key, people, attendance in some:
             file, listed = rows_of(engine, "participants", key, people)
@@ -273,15 +299,17 @@ def changed(engine: Engine, lake: tables.Lake):
         yield rows
 
 
-def taken_over(lake: tables.Lake, first: str) -> list[tables.History]:
+def taken_over(lake: tables.Lake, first: str, uncollected: str = "") -> list[tables.History]:
+    """What history has of the days from the first on, if one session was not collected yet."""
+    attendance = [row for row in lake.attendance if not is_in(row, uncollected)]
     since = lambda rows: [row for row in rows if row.dt >= first]
-    return tables.history(since(lake.participants), since(lake.attendance))
+    return tables.history(since(lake.participants), since(attendance))
 
 
 def check_history(engine: Engine, lake: tables.Lake) -> None:
-    """The table's whole life. At its end it has the lake's rows from FIRST on."""
-    scheduled(engine, "create")
-    scheduled(engine, "create")
+    """The table's whole life. At its end it has the lake's rows from FIRST on, but that one session was collected later."""
+    scheduled(engine, "Create")
+    scheduled(engine, "Create")
     check_windows(engine, lake)
     check_make_history(engine, lake)
     lake.history = taken_over(lake, FIRST)
@@ -289,7 +317,7 @@ def check_history(engine: Engine, lake: tables.Lake) -> None:
     print(f"history: {len(lake.history)} rows, every value as IVS knows it", flush=True)
 
     before = objects(engine)
-    scheduled(engine, "merge")
+    scheduled(engine, "Merge")
     equal("make history again", make_history(engine, FIRST).returncode, 0)
     equal("objects after merges that change nothing", objects(engine), before)
 
@@ -307,12 +335,19 @@ def check_history(engine: Engine, lake: tables.Lake) -> None:
         merge(engine, last="2026-10-31")
         check_rows(engine, lake.history)
 
+    # Rows that are there twice, of which one was changed by hand.
+    run(engine, f"INSERT INTO history SELECT * FROM history WHERE dt = '{DOUBLED}'")
+    run(engine, f"UPDATE history SET connected_ms = 1 WHERE dt = '{DOUBLED}' AND user_id = 'ana'")
+    equal("rows that are there twice", len(found(engine)) > len(lake.history), True)
+    merge(engine)
+    check_rows(engine, lake.history)
+
     run(engine, "DELETE FROM history WHERE user_id = 'ana'")
     check_rows(engine, [row for row in lake.history if row.user_id != "ana"])
     if not holding(engine, "ana"):
         raise AssertionError("no file has the user any more, so nothing would be shown")
-    scheduled(engine, "optimize")
-    scheduled(engine, "vacuum")
+    scheduled(engine, "Optimize")
+    scheduled(engine, "Vacuum")
     equal("files with an erased user, after OPTIMIZE and VACUUM", holding(engine, "ana"), [])
     check_rows(engine, [row for row in lake.history if row.user_id != "ana"])
 
@@ -325,17 +360,30 @@ def check_history(engine: Engine, lake: tables.Lake) -> None:
         raise AssertionError("all or nothing has expired, so nothing was shown")
     merge(engine)
     check_rows(engine, lake.history)
+    with other_file(engine, f"attendance/{UNCOLLECTED}", None):
+        merge(engine)
+    lake.history = taken_over(lake, FIRST, UNCOLLECTED)
+    check_rows(engine, lake.history)
     print("rows expire, an erased user is in no file after OPTIMIZE and VACUUM, and a merge brings back what the files have", flush=True)
 
 
 def check_windows(engine: Engine, lake: tables.Lake) -> None:
-    """Each schedule takes over its days, and no others."""
-    for name, days in [("merge", 10), ("merge-weekly", 100)]:
-        rows = taken_over(lake, str(now().date() - datetime.timedelta(days)))
-        if not rows:
-            raise AssertionError(f"the sample has nobody in the last {days} days, so nothing would be shown")
-        scheduled(engine, name)
-        check_rows(engine, rows)
+    """Each schedule takes over its days, and no others; none that have expired, and none before the first day of the tables."""
+    ages = sorted({(now().date() - datetime.date.fromisoformat(row.dt)).days for row in lake.participants})
+    age = next(it for it in ages if it > 1)
+    since = lambda days: str(now().date() - datetime.timedelta(days))
+    for name, more, first in [
+        ("Merge", {"HistoryDays": str(age)}, since(age)),
+        ("Merge", {"HistoryDays": str(age - 1)}, since(age - 1)),
+        ("MergeWeekly", {"HistoryDays": "3"}, since(30)),
+        ("MergeWeekly", {"HistoryDays": "10", "RetentionDays": str(age - 1)}, since(age - 1)),
+        ("Merge", {"HistoryDays": "100", "FirstDay": since(age - 1)}, since(age - 1)),
+    ]:
+        run(engine, "DELETE FROM history")
+        template = Template()
+        template.values |= more
+        run(engine, template.statements()[name]["QueryString"])
+        check_rows(engine, taken_over(lake, first))
     run(engine, "DELETE FROM history")
 
 
@@ -350,30 +398,39 @@ def check_make_history(engine: Engine, lake: tables.Lake) -> None:
         equal(f"{said!r} in {done.stderr!r}", (done.returncode != 0, said in done.stderr), (True, True))
     done = make_history(engine, FIRST, stack="other")
     equal(f"another stack in {done.stderr!r}", "STACK='other' must name a stack" in done.stderr, True)
+    done = make_history(engine, FIRST, refusing=True)
+    equal(f"a refusal in {done.stderr!r}", (done.returncode != 0, "AccessDenied" in done.stderr), (True, True))
+    done = make_history(engine, "2020-01-01", "2026-06-30")
+    said = "begins with 2026-06-01: there are no older files"
+    equal(f"{said!r} in {done.stdout!r}", (done.returncode, said in done.stdout), (0, True))
 
     # A file that none can read, in the third month: what was done before is there.
     with_broken_files(engine, ["participants"], [datetime.date(2026, 11, 20)], lambda: broken(engine, lake))
-    done = make_history(engine, "2026-11-01", "2026-12-31")
+    done = make_history(engine, "2026-11-01")
     equal(f"make history {done.stderr!r}", done.returncode, 0)
-    months = [line[:24] for line in done.stdout.splitlines() if "history says" in line]
-    equal("its months", months, ["2026-11-01 to 2026-11-30", "2026-12-01 to 2026-12-31"])
+    months = [line[:24] for line in done.stdout.splitlines() if "is in history" in line]
+    equal("its first month", months[0][:10], "2026-11-01")
+    equal("its last day", months[-1][14:], str(now().date()))
+    # Tomorrow has begun in some places.
+    merge(engine)
 
 
 def broken(engine: Engine, lake: tables.Lake) -> None:
-    done = make_history(engine, FIRST, "2026-12-31")
-    said = ["2026-11-01 to 2026-11-30 was not taken over: Athena's query ", "broken.parquet", "Go on with FROM=2026-11-01"]
-    equal(f"{said} in {done.stderr!r}", (done.returncode != 0, [it in done.stderr for it in said]), (True, [True] * 3))
+    done = make_history(engine, FIRST)
+    said = ["2026-11-01 to 20", " was not taken over: Athena's query ", "broken.parquet", "Go on with FROM=2026-11-01"]
+    equal(f"{said} in {done.stderr!r}", (done.returncode != 0, [it in done.stderr for it in said]), (True, [True] * 4))
     check_rows(engine, [row for row in taken_over(lake, FIRST) if row.dt < "2026-11-01"])
 
 
 # Pieces of merge.sql, and what stands there instead.
 MISTAKES = [
     ("who is gone stays", "WHEN MATCHED THEN DELETE\n", ""),
-    ("what is new does not come", "found_in = 'history'\n", "found_in = 'files'\n"),
+    ("what is new does not come", "found_in = 'files' THEN INSERT", "found_in = 'neither' THEN INSERT"),
+    ("what is twice stays", "in_history <> 1", "in_history = 0"),
     ("only who is in participants", "FULL JOIN attended", "LEFT JOIN attended"),
     ("only who is collected", "FULL JOIN attended", "RIGHT JOIN attended"),
     ("stages mixed up", "AND attended.stage_arn = listed.stage_arn", ""),
-    ("everybody with everybody", "AND attended.participant_id = listed.participant_id", ""),
+    ("a row without an id twice", "AND participant_id IS NOT NULL", ""),
     ("a null is never the same", "history.user_id IS NOT DISTINCT FROM difference.user_id", "history.user_id = difference.user_id"),
     ("all days of history", "FROM history\n    WHERE dt BETWEEN", "FROM history\n    WHERE dt NOT BETWEEN '1' AND '2' OR dt BETWEEN"),
     ("the first day left out", "FROM participants\n    WHERE dt BETWEEN CAST(${From}", "FROM participants\n    WHERE dt BETWEEN CAST(${From} + INTERVAL '60' DAY"),
@@ -383,16 +440,18 @@ MISTAKES = [
 
 def break_history(engine: Engine, lake: tables.Lake) -> None:
     """A merge with a mistake in one place: the checks of its rows must notice each."""
-    check_rows(engine, lake.history)
+    merge(engine)
+    lake.history = taken_over(lake, FIRST)
     for what, right, wrong in MISTAKES:
 
         def check() -> None:
+            run(engine, f"INSERT INTO history SELECT * FROM history WHERE dt = '{DOUBLED}'")
             with changed(engine, lake) as rows:
                 # Of half of the days, so that there are some beside.
                 merge(engine, "2026-11-01", mistake=(right, wrong))
                 check_rows(engine, rows)
 
-        said = fails(f"merge: {what}", "", check)
+        said = fails(f"merge: {what}", "rows of history: ", check)
         run(engine, "DELETE FROM history")
         merge(engine)
         check_rows(engine, lake.history)

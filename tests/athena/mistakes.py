@@ -204,5 +204,5 @@ REPORT_MISTAKES = [
     ("history_of_user", "minutes rounded", "connected_ms / 60000", "(connected_ms + 30000) / 60000"),
     ("history_devices", "people with errors unknown", "count(history.errors) AS asked", "count(*) AS asked"),
     ("history_compared", "only days that history has", "LEFT JOIN kept", "JOIN kept"),
-    ("history_compared", "collected or not", "coalesce(attended.collected, 0) <> coalesce(kept.collected, 0)", "false"),
+    ("history_compared", "collected or not", "coalesce(filed.collected, 0) <> coalesce(kept.collected, 0)", "false"),
 ]
