@@ -330,6 +330,8 @@ class Engine:
         (etc / "catalog" / f"{ICEBERG}.properties").write_text(
             "connector.name=iceberg\n"
             "iceberg.catalog.type=glue\n"
+            # Otherwise a benchmark would count the requests of the first question only.
+            "iceberg.metadata-cache.enabled=false\n"
             # What these tests replace is seconds old.
             "iceberg.expire-snapshots.min-retention=0s\n"
             f"iceberg.remove-orphan-files.min-retention=0s\n{services}"
