@@ -18,18 +18,22 @@ WITH days AS (
   WHERE CAST(day AS varchar)
     BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
     AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+),
+attended AS (
+  SELECT browser_name, os_name, sdk_version, isp_name, protocol, errors
+  FROM history
+  WHERE dt IN (SELECT dt FROM days)
 )
 SELECT
   device.property,
   device.value,
   count(*) AS participants,
-  count(history.errors) AS asked,
-  if(count(history.errors) > 0, count_if(history.errors > 0)) AS with_errors
-FROM history
+  count(attended.errors) AS asked,
+  if(count(attended.errors) > 0, count_if(attended.errors > 0)) AS with_errors
+FROM attended
 CROSS JOIN UNNEST(
   ARRAY['browser', 'operating system', 'SDK version', 'provider', 'protocol'],
   ARRAY[browser_name, os_name, sdk_version, isp_name, protocol]
 ) WITH ORDINALITY AS device (property, value, place)
-WHERE dt IN (SELECT dt FROM days)
 GROUP BY device.place, device.property, device.value
 ORDER BY device.place, participants DESC, device.value NULLS LAST

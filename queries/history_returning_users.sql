@@ -10,13 +10,6 @@
 -- Reads only the days from 1 to 2, of the table history: the sessions that started on them, in UTC. It has them from the next
 -- morning on.
 -- People without a user id cannot be told apart and are left out.
-WITH days AS (
-  SELECT CAST(day AS varchar) AS dt
-  FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
-  WHERE CAST(day AS varchar)
-    BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
-    AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
-)
 SELECT
   user_id,
   count(DISTINCT ROW(stage_arn, session_id)) AS sessions,
@@ -24,7 +17,13 @@ SELECT
   min(first_join_time) AS first_join,
   max(first_join_time) AS last_join
 FROM history
-WHERE dt IN (SELECT dt FROM days)
+WHERE dt IN (
+    SELECT CAST(day AS varchar)
+    FROM UNNEST(sequence(DATE '2020-01-01', current_date + INTERVAL '1' DAY)) AS calendar (day)
+    WHERE CAST(day AS varchar)
+      BETWEEN CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+      AND CAST(date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1')) AS varchar)
+  )
   AND user_id <> ''
   AND replication_type IS DISTINCT FROM 'REPLICA'
 GROUP BY user_id

@@ -52,10 +52,6 @@ class Plain:
 
     def truth(self, rule: dict) -> bool:
         ((function, argument),) = rule.items()
-        if function == "Condition":
-            return self.truth(self.template["Conditions"][argument])
-        if function == "Fn::And":
-            return all(map(self.truth, argument))
         if function == "Fn::Not":
             return not self.truth(argument[0])
         if function == "Fn::Equals":
@@ -116,11 +112,9 @@ def main(path: str, output: str, folder: str) -> None:
         truths = "".join("1" if holds else "0" for holds in plain.holds.values())
         seen.add(truths)
         Path(folder, f"{truths}.json").write_text(json.dumps(plain.made(), indent=1), encoding="utf-8")
-    # Those that others do not decide already.
-    free = [name for name, rule in template["Conditions"].items() if '"Condition"' not in json.dumps(rule)]
-    if len(seen) != 2 ** len(free):
-        sys.exit(f"error: of the conditions {', '.join(free)} only {len(seen)} combinations were made")
-    print(f"{len(seen)} combinations of {len(free)} conditions in {folder}")
+    if len(seen) != 2 ** len(template["Conditions"]):
+        sys.exit(f"error: of the conditions {', '.join(template['Conditions'])} only {len(seen)} combinations were made")
+    print(f"{len(seen)} combinations of {len(template['Conditions'])} conditions in {folder}")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,18 @@ fn each_is_a_named_query_of_the_template() {
 }
 
 #[test]
+fn each_twin_asks_history_the_same() {
+    let queries = queries();
+    for (name, table) in [
+        ("devices", "attendance"),
+        ("returning_users", "participants"),
+    ] {
+        let asked = sql(&queries[name]).replace(&format!("FROM {table}\n"), "FROM history\n");
+        assert_eq!(sql(&queries[&format!("history_{name}")]), asked, "{name}");
+    }
+}
+
+#[test]
 fn each_says_what_it_answers_and_needs() {
     for (name, query) in queries() {
         let head = head(&query);

@@ -227,9 +227,8 @@ fn each_view_has_the_sql_of_its_file_and_the_columns_of_its_definition() {
 }
 
 /// The schedules of the table `history`: what each runs of `queries/history/`, and when, on Sundays at the latest.
-const HISTORY: [(&str, &str, &str); 6] = [
-    ("Create", "create", "cron(10 1 * * ? *)"),
-    ("Expire", "expire", "cron(10 2 * * ? *)"),
+const HISTORY: [(&str, &str, &str); 5] = [
+    ("Create", "create", "cron(10 2 * * ? *)"),
     ("Merge", "merge", "cron(10 3 * * ? *)"),
     ("MergeWeekly", "merge", "cron(10 4 ? * SUN *)"),
     ("Optimize", "optimize", "cron(10 5 ? * SUN *)"),
@@ -354,12 +353,9 @@ fn nothing_of_history_exists_where_it_is_switched_off() {
     for section in ["Resources", "Outputs"] {
         for (name, it) in template[section].as_object().unwrap() {
             let about = name.starts_with("History");
-            let conditions = [json!("WithHistory"), json!("HistoryExpires")];
-            assert_eq!(conditions.contains(&it["Condition"]), about, "{name}");
+            assert_eq!(it["Condition"] == "WithHistory", about, "{name}");
         }
     }
-    let both = json!({ "Fn::And": [{ "Condition": "WithHistory" }, { "Condition": "Expires" }] });
-    assert_eq!(template["Conditions"]["HistoryExpires"], both);
 }
 
 #[test]

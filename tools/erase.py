@@ -97,12 +97,13 @@ class Lake:
             (found,) = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         except botocore.exceptions.ClientError as error:
             raise Problem(f"STACK={stack!r} must name a stack in the account and region of your credentials: {error}")
-        outputs = {it["OutputKey"]: it["OutputValue"] for it in found.get("Outputs", [])}
-        parameters = {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}
+        self.session = session
+        self.outputs = {it["OutputKey"]: it["OutputValue"] for it in found.get("Outputs", [])}
+        self.parameters = {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}
         try:
-            self.bucket = outputs["LakeBucket"]
-            self.prefix = parameters["Prefix"]
-            self.confirm_after = datetime.timedelta(minutes=int(parameters["ConfirmAfterMinutes"]))
+            self.bucket = self.outputs["LakeBucket"]
+            self.prefix = self.parameters["Prefix"]
+            self.confirm_after = datetime.timedelta(minutes=int(self.parameters["ConfirmAfterMinutes"]))
         except KeyError as missing:
             raise Problem(f"the stack {stack!r} has no {missing}; it must be ivs-attendance, wholly deployed")
         self.s3 = session.client("s3", config=botocore.config.Config(max_pool_connections=READERS))

@@ -16,18 +16,12 @@ import re
 import sys
 import time
 
-import boto3
-import botocore.exceptions
+from erase import REFUSED, Lake, Problem
 
 STATEMENTS = pathlib.Path(__file__).resolve().parents[1] / "queries" / "history"
 DAY = datetime.timedelta(days=1)
 RULE = "must be a day that there is, as YYYY-MM-DD, such as 2026-01-31"
 LOOK_EVERY_SECONDS = 2
-REFUSED = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
-
-
-class Problem(Exception):
-    """What the operator is told; nothing else went wrong."""
 
 
 def day(name: str, otherwise: datetime.date | None = None) -> datetime.date:
@@ -64,25 +58,14 @@ def statement(name: str, **values: str) -> str:
     return text
 
 
-class Stack:
-    """Where a stack's history is kept."""
+class Athena:
+    """Where a stack's history is updated."""
 
-    def __init__(self, name: str):
-        # Like the other SDKs, and unlike boto3 itself, heed AWS_REGION.
-        session = boto3.Session(region_name=os.environ.get("AWS_REGION"))
-        try:
-            (found,) = session.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        except botocore.exceptions.ClientError as error:
-            raise Problem(f"STACK={name!r} must name a stack in the account and region of your credentials: {error}")
-        outputs = {it["OutputKey"]: it["OutputValue"] for it in found.get("Outputs", [])}
-        parameters = {it["ParameterKey"]: it["ParameterValue"] for it in found.get("Parameters", [])}
-        if "HistoryWorkGroup" not in outputs:
-            raise Problem(f"the stack {name!r} keeps no history; deploy it with History=ENABLED first")
-        self.workgroup, self.bucket = outputs["HistoryWorkGroup"], outputs["LakeBucket"]
-        self.prefix, self.database = parameters["Prefix"], parameters["DatabaseName"]
-        self.first_day = datetime.date.fromisoformat(parameters["FirstDay"])
-        self.retention = int(parameters["RetentionDays"]) * DAY
-        self.athena = session.client("athena")
+    def __init__(self, lake: Lake, stack: str):
+        if "HistoryWorkGroup" not in lake.outputs:
+            raise Problem(f"the stack {stack!r} has no history; deploy it with History=ENABLED first")
+        self.workgroup, self.database = lake.outputs["HistoryWorkGroup"], lake.parameters["DatabaseName"]
+        self.athena = lake.session.client("athena")
 
     def run(self, sql: str) -> float:
         """Runs a statement to its end: the seconds that Athena worked on it."""
@@ -112,18 +95,22 @@ def main() -> None:
     last = day("TO", today)
     if last < first:
         raise Problem(f"FROM={first} must not be later than TO={last}")
-    stack = Stack(name)
-    earliest = max(stack.first_day, today - stack.retention) if stack.retention else stack.first_day
-    if first < earliest:
-        print(f"begins with {earliest}: there are no older files, or they expire", flush=True)
-        first = earliest
+    lake = Lake(name)
+    athena = Athena(lake, name)
+    earliest = datetime.date.fromisoformat(lake.parameters["FirstDay"])
+    kept = datetime.date.min
+    if lake.parameters["RetentionDays"] != "0":
+        kept = today - int(lake.parameters["RetentionDays"]) * DAY
+    if first < max(earliest, kept):
+        first = max(earliest, kept)
+        print(f"begins with {first}: there are no older files, or they expire", flush=True)
     # Nobody starts a session later.
     last = min(last, today + DAY)
     again = f"FROM={{}} TO={last}" if os.environ.get("TO") else "FROM={}"
-    stack.run(statement("create", LakeBucket=stack.bucket, Prefix=stack.prefix))
+    athena.run(statement("create", LakeBucket=lake.bucket, Prefix=lake.prefix))
     for begin, end in months(first, last):
         try:
-            seconds = stack.run(statement("merge", From=f"DATE '{begin}'", To=f"DATE '{end}'"))
+            seconds = athena.run(statement("merge", From=f"DATE '{begin}'", To=f"DATE '{end}'", Kept=f"DATE '{kept}'"))
         except (*REFUSED, Problem) as error:
             raise Problem(f"{begin} to {end} was not taken over: {error}. Go on with {again.format(begin)}")
         except KeyboardInterrupt:

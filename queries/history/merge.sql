@@ -3,7 +3,8 @@
 -- A row that only the files have is inserted, a row that only history has is deleted, and a row that changed is both. So is a row
 -- that history has more than once. A row that both have is left alone, so that nothing is written where nothing changed. Of a row
 -- without an id attendance tells nothing more than participants.
--- Reads only the days from ${From} to ${To}, which are dates in SQL.
+-- Reads only the days from ${From} to ${To}, and of history also those before ${Kept}, which have expired. All three are dates in
+-- SQL, and ${From} is not before ${Kept}.
 MERGE INTO history
 USING (
   WITH listed AS (
@@ -76,6 +77,7 @@ USING (
       recording_s3_bucket_name, recording_s3_prefix, dt
     FROM history
     WHERE dt BETWEEN CAST(${From} AS varchar) AND CAST(${To} AS varchar)
+      OR dt < CAST(${Kept} AS varchar)
   ),
   counted AS (
     SELECT
@@ -110,7 +112,7 @@ USING (
     AND (in_files = 0 OR in_history <> 1)
 ) AS difference
   ON difference.found_in = 'history'
-  AND history.dt BETWEEN CAST(${From} AS varchar) AND CAST(${To} AS varchar)
+  AND (history.dt BETWEEN CAST(${From} AS varchar) AND CAST(${To} AS varchar) OR history.dt < CAST(${Kept} AS varchar))
   AND history.dt = difference.dt
   AND history.stage_arn = difference.stage_arn
   AND history.session_id = difference.session_id

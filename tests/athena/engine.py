@@ -158,12 +158,8 @@ class Template:
     def holds(self, rule) -> bool:
         """Whether a condition holds."""
         ((name, argument),) = rule.items()
-        if name == "Condition":
-            return self.holds(self.template["Conditions"][argument])
         if name == "Fn::Not":
             return not self.holds(argument[0])
-        if name == "Fn::And":
-            return all(map(self.holds, argument))
         return self.filled(argument[0]) == self.filled(argument[1])
 
     def of_type(self, type_name: str) -> dict:
@@ -185,7 +181,7 @@ class Template:
             if name == "Ref":
                 return self.values.get(argument, argument)
             if name == "Fn::If":
-                return self.filled(argument[1 if self.holds({"Condition": argument[0]}) else 2])
+                return self.filled(argument[1 if self.holds(self.template["Conditions"][argument[0]]) else 2])
             if name == "Fn::Select":
                 index, items = argument
                 return self.filled(items)[int(index)]

@@ -150,14 +150,18 @@ def tomorrow() -> datetime.date:
     return now().date() + datetime.timedelta(days=1)
 
 
-def merge(engine: Engine, first: str = FIRST, last: str = "", mistake: tuple[str, str] | None = None) -> None:
+def merge(
+    engine: Engine, first: str = FIRST, last: str = "", kept: str = "0001-01-01", mistake: tuple[str, str] | None = None
+) -> None:
     sql = (ROOT / "queries/history/merge.sql").read_text(encoding="utf-8")
     if mistake:
         right, wrong = mistake
         if right not in sql:
             raise AssertionError(f"the merge has no {right!r}")
         sql = sql.replace(right, wrong)
-    run(engine, sql.replace("${From}", f"DATE '{first}'").replace("${To}", f"DATE '{last or tomorrow()}'"))
+    for name, day in [("From", first), ("To", last or tomorrow()), ("Kept", kept)]:
+        sql = sql.replace("${" + name + "}", f"DATE '{day}'")
+    run(engine, sql)
 
 
 def fill_history(engine: Engine) -> None:
@@ -351,10 +355,8 @@ def check_history(engine: Engine, lake: tables.Lake) -> None:
     equal("files with an erased user, after OPTIMIZE and VACUUM", holding(engine, "ana"), [])
     check_rows(engine, [row for row in lake.history if row.user_id != "ana"])
 
-    days = (now().date() - datetime.date(2026, 11, 6)).days
-    expire = (ROOT / "queries/history/expire.sql").read_text(encoding="utf-8").replace("${RetentionDays}", str(days))
-    run(engine, expire)
-    left = [row for row in lake.history if row.user_id != "ana" and row.dt >= "2026-11-06"]
+    merge(engine, "2026-11-06", kept="2026-11-06")
+    left = [row for row in lake.history if row.dt >= "2026-11-06"]
     check_rows(engine, left)
     if not 0 < len(left) < len(lake.history):
         raise AssertionError("all or nothing has expired, so nothing was shown")
@@ -384,6 +386,12 @@ def check_windows(engine: Engine, lake: tables.Lake) -> None:
         template.values |= more
         run(engine, template.statements()[name]["QueryString"])
         check_rows(engine, taken_over(lake, first))
+    # What has expired goes, and what else lies before the window stays.
+    merge(engine)
+    template = Template()
+    template.values |= {"HistoryDays": "1", "RetentionDays": str(age)}
+    run(engine, template.statements()["Merge"]["QueryString"])
+    check_rows(engine, taken_over(lake, since(age)))
     run(engine, "DELETE FROM history")
 
 
@@ -432,6 +440,7 @@ MISTAKES = [
     ("stages mixed up", "AND attended.stage_arn = listed.stage_arn", ""),
     ("a row without an id twice", "AND participant_id IS NOT NULL", ""),
     ("a null is never the same", "history.user_id IS NOT DISTINCT FROM difference.user_id", "history.user_id = difference.user_id"),
+    ("nothing expires", "OR dt < CAST(${Kept}", "OR dt < CAST(DATE '0001-01-01'"),
     ("the first day left out", "FROM participants\n    WHERE dt BETWEEN CAST(${From}", "FROM participants\n    WHERE dt BETWEEN CAST(${From} + INTERVAL '60' DAY"),
     ("the list's user, if there is one", "if(listed.stage_arn IS NULL, attended.user_id, listed.user_id)", "coalesce(listed.user_id, attended.user_id)"),
 ]
@@ -447,8 +456,8 @@ def break_history(engine: Engine, lake: tables.Lake) -> None:
             run(engine, f"INSERT INTO history SELECT * FROM history WHERE dt = '{DOUBLED}'")
             with changed(engine, lake) as rows:
                 # Of half of the days, so that there are some beside.
-                merge(engine, "2026-11-01", mistake=(right, wrong))
-                check_rows(engine, rows)
+                merge(engine, "2026-11-01", kept="2026-10-20", mistake=(right, wrong))
+                check_rows(engine, [row for row in rows if row.dt >= "2026-10-20"])
 
         said = fails(f"merge: {what}", "rows of history: ", check)
         run(engine, "DELETE FROM history")

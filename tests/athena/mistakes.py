@@ -202,7 +202,7 @@ REPORT_MISTAKES = [
     ("history_stages", "hours rounded", "CAST(sum(connected_ms) / 36000 AS", "CAST(round(sum(connected_ms) / 36000.0) AS"),
     ("history_returning_users", "one session is enough", "> 1", "> 0"),
     ("history_of_user", "minutes rounded", "connected_ms / 60000", "(connected_ms + 30000) / 60000"),
-    ("history_devices", "people with errors unknown", "count(history.errors) AS asked", "count(*) AS asked"),
+    ("history_devices", "people with errors unknown", "count(attended.errors) AS asked", "count(*) AS asked"),
     ("history_compared", "only days that history has", "LEFT JOIN kept", "JOIN kept"),
     ("history_compared", "collected or not", "coalesce(filed.collected, 0) <> coalesce(kept.collected, 0)", "false"),
 ]
