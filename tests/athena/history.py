@@ -455,9 +455,9 @@ def break_history(engine: Engine, lake: tables.Lake) -> None:
         def check() -> None:
             run(engine, f"INSERT INTO history SELECT * FROM history WHERE dt = '{DOUBLED}'")
             with changed(engine, lake) as rows:
-                # Of half of the days, so that there are some beside.
-                merge(engine, "2026-11-01", kept="2026-10-20", mistake=(right, wrong))
-                check_rows(engine, [row for row in rows if row.dt >= "2026-10-20"])
+                # What lies before has expired.
+                merge(engine, "2026-11-04", kept="2026-11-04", mistake=(right, wrong))
+                check_rows(engine, [row for row in rows if row.dt >= "2026-11-04"])
 
         said = fails(f"merge: {what}", "rows of history: ", check)
         run(engine, "DELETE FROM history")
