@@ -9,7 +9,8 @@
 -- leaving that IVS told of, or the end of the last stay if that is later. minutes: how long the participant was connected, all
 -- stays together, in whole minutes, cut. If join_inferred or leave_inferred is true, IVS left out a joining or a leaving, and
 -- left_at and minutes are estimates. What attendance tells is null until the session is collected, an hour or more after its
--- end, and where IVS was not asked. A participant who is in attendance only has nulls in what only participants tells.
+-- end, and where IVS was not asked, as of a participant without an id. A participant who is in attendance only has nulls in what
+-- only participants tells.
 -- Reads only the days from 1 to 2: the sessions that started on them, in UTC. All there is: from the stack's FirstDay to
 -- today.
 -- Their events are the answer of events_of_user.
@@ -29,6 +30,7 @@ attended AS (
   SELECT *
   FROM attendance
   WHERE dt IN (SELECT dt FROM days)
+    AND participant_id IS NOT NULL
 ),
 ends AS (
   SELECT dt, stage_arn, session_id, participant_id, max(left_at) AS last_end
@@ -42,10 +44,10 @@ SELECT
   coalesce(listed.session_start_time, attended.session_start_time) AS session_start_time,
   coalesce(listed.session_end_time, attended.session_end_time) AS session_end_time,
   coalesce(listed.participant_id, attended.participant_id) AS participant_id,
-  if(listed.participant_id IS NULL, attended.user_id, listed.user_id) AS user_id,
+  if(listed.stage_arn IS NULL, attended.user_id, listed.user_id) AS user_id,
   listed.state,
-  if(listed.participant_id IS NULL, attended.first_join_time, listed.first_join_time) AS first_join_time,
-  if(listed.participant_id IS NULL, attended.published, listed.published) AS published,
+  if(listed.stage_arn IS NULL, attended.first_join_time, listed.first_join_time) AS first_join_time,
+  if(listed.stage_arn IS NULL, attended.published, listed.published) AS published,
   listed.recording_state,
   listed.replication_type,
   listed.replication_state,

@@ -30,5 +30,5 @@ GROUP BY GROUPING SETS (
 )
 HAVING
   (grouping(participant_id) = 1 AND count(DISTINCT path) > 1)
-  OR (grouping(participant_id) = 0 AND count(*) > 1)
+  OR (grouping(participant_id) = 0 AND participant_id IS NOT NULL AND count(*) > 1)
 ORDER BY table_name, stage_arn, session_id, twice DESC, participant_id
