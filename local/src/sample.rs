@@ -352,12 +352,13 @@ fn sessions(today: DateTime<Utc>) -> Vec<Sample> {
     ] {
         sample.push((stage_arn(stage), session_id.to_owned(), session));
     }
-    // Sessions of drawn events, on a day far from the others. Each id is that of a session on either of two stages.
+    // Sessions of drawn events, on a day far from the others: some of few, and some of many. Each id is that of a session on
+    // either of two stages.
     let start = at("2026-09-15T12:00:00.250Z");
     let mut random = fastrand::Rng::with_seed(14);
-    for number in 0..200 {
+    for number in 0..40 {
         let seconds = random.i64(5..30);
-        let people = (0..4)
+        let people = (0..if number < 24 { 4 } else { 44 })
             .map(|person| {
                 // Two participants are one user.
                 let user_id = format!("drawn-{}", person / 2);

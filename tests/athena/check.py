@@ -11,6 +11,7 @@ import concurrent.futures
 import copy
 import dataclasses
 import datetime
+import functools
 import http.client
 import http.server
 import itertools
@@ -31,8 +32,8 @@ import history
 import mistakes
 import tables
 from compare import equal, fails, now
-from engine import BUCKET, KEYS, REGION, ROOT, SAMPLE, STACK, Engine, Missing, Result, Template, fill, known
-from files import parquet, read, with_broken_files, with_file
+from engine import BUCKET, FIRST_DAY, KEYS, REGION, ROOT, SAMPLE, STACK, Engine, Missing, Result, Template, fill, known
+from files import other_file, parquet, read, with_broken_files, with_file
 
 QUERIES = ROOT / "queries"
 LECTURE = "participants/dt=2026-11-02/Lectures0000_st-Lecture000001.parquet"
@@ -58,6 +59,8 @@ VIEWS = ("stays", "publications", "subscriptions")
 TABLES = [name for name in COLUMNS if name not in VIEWS]
 # How many checks run side by side. More do not end sooner on two cores.
 AT_ONCE = 3
+# How every query reads a day.
+READS_DAY = r"date(regexp_replace('not YYYY-MM-DD: ' || ?, '^not YYYY-MM-DD: (\d{4}-\d\d-\d\d)$', '$1'))"
 # An example that is a number.
 NUMBER = r"'[\d.]+'"
 # As Athena names them: its varchar has no length, its timestamps are of milliseconds.
@@ -227,35 +230,38 @@ def run(engine: Engine, lake: tables.Lake, query: Query, values: list[str]) -> R
 
 def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
     """Beside a query's examples, what is hard for it."""
+    # Some of the sample's sessions are of the last days.
+    lately, yesterday = (str(now().date() - days * expected.DAY) for days in (9, 1))
     if name in OF_SESSION:
         days = [("2026-11-03", "2026-11-04"), ("2026-11-03", "2026-11-03"), ("2026-11-04", "2026-11-04")]
         values = [(*day, session) for day in days for session in ("st-Midnight00001", "st-Future0000001")]
-        values += [("2026-11-01", "2026-11-30", session) for session in ("st-Reconnect0001", "st-Twins00000001")]
+        values += [("2026-11-06", "2026-11-08", session) for session in ("st-Reconnect0001", "st-Twins00000001")]
         values += [("2026-11-05", "2026-11-10", session) for session in ("st-Target0000001", "st-Target0000002")]
         values += [("2026-11-02", "2026-11-02", session) for session in ("st-Lecture000001", "st-Nobody0000001", "st-Unknown000001")]
         values += [("2026-11-12", "2026-11-13", session) for session in ("st-Live000000001", "st-Lives00000001")]
-        values += [("2026-09-15", "2026-09-15", f"st-Random00000{number:02}") for number in (7, 42, 63)]
+        values += [("2026-09-15", "2026-09-15", f"st-Random00000{number:02}") for number in (7, 12, 19)]
         values.append(("2026-11-16", "2026-11-16", "st-Seminar000001"))
         # It is not collected yet.
-        values.append(("2026-11-01", "9999-12-31", "st-Lately0000001"))
+        values.append((yesterday, "9999-12-31", "st-Lately0000001"))
     elif name in ("late_and_early", "gaps"):
         minutes = ("1", "3", "1440")
         values = [("2026-11-13", "2026-11-13", "st-Lives00000001", number) for number in minutes]
-        values += [("2026-09-15", "2026-09-15", f"st-Random00000{number:02}", "0") for number in (7, 42, 63)]
+        values += [("2026-09-15", "2026-09-15", f"st-Random00000{number:02}", "0") for number in (3, 7, 19)]
         values.append(("2026-11-16", "2026-11-16", "st-Seminar000001", "5"))
-        values.append(("2026-11-01", "2026-11-06", "st-Reconnect0001", "0"))
+        values.append(("2026-11-04", "2026-11-06", "st-Reconnect0001", "0"))
         values += [("2026-11-02", "2026-11-02", session, "3") for session in ("st-Lecture000001", "st-Nobody0000001")]
         values += [("2026-11-03", "2026-11-04", "st-Midnight00001", "0"), ("2026-11-07", "2026-11-07", "st-Twins00000001", "0")]
-        values.append(("2026-11-01", "9999-12-31", "st-Lately0000001", "0"))
+        values.append((yesterday, "9999-12-31", "st-Lately0000001", "0"))
     elif name in ("attendance_of_user", "events_of_user", "files_of_user"):
         odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
         values = [("2026-11-04", "2026-11-04", user) for user in sorted(odd)]
         # The names of all tokens of one who exchanged them, of somebody who came several times, and of one who is not collected.
         named = {name for event in lake.participant_events for name in (event.previous_user_id, event.new_user_id)} - {None}
         values += [("2026-11-13", "2026-11-13", user) for user in sorted(named)]
-        lately = next(row.user_id for row in lake.participants if row.session_id == "st-Lately0000001")
-        values += [("2026-11-01", "2026-11-30", user) for user in sorted({"zoe", "host", lately})]
-        values += [("2026-09-15", "2026-09-15", "drawn-0"), ("2026-11-01", "9999-12-31", "viewer-0")]
+        user_lately = next(row.user_id for row in lake.participants if row.session_id == "st-Lately0000001")
+        values += [("2026-11-01", "2026-11-30", user) for user in sorted({"zoe", "host"})]
+        values.append((yesterday, "9999-12-31", user_lately))
+        values += [("2026-09-15", "2026-09-15", "drawn-0"), (lately, "9999-12-31", "viewer-0")]
     elif name == "history_of_user":
         odd = {row.user_id for row in lake.participants if row.session_id == "st-Texts00000001"} - {None}
         values = [("2026-11-04", "2026-11-04", user) for user in sorted(odd)]
@@ -266,19 +272,25 @@ def more_values(name: str, lake: tables.Lake) -> list[list[str]]:
         keys = ["team", "Team", "", "a.b[0]", "TEAM"]
         values = [("2026-11-12", "2026-11-13", key, "0.0720") for key in keys]
         values += [("2026-11-01", "2026-11-13", "team", rate) for rate in ("0.0000", "0.0001", "0.9999")]
-        values += [("2026-10-01", "2026-10-02", "team", "0.0720"), ("2026-11-01", "9999-12-31", "team", "0.1075")]
+        values += [("2026-10-01", "2026-10-02", "team", "0.0720"), (lately, "9999-12-31", "team", "0.1075")]
     elif name in ("session_states", "sessions", "sessions_per_day", "recordings", "unfinished_participants", "errors", "devices"):
         # A session that nobody joined, one that is live, those of these days, of which two are not collected, and none.
         days = ["2026-11-02", "2026-11-12", "2026-11-13", "2026-10-01"]
-        values = [*((day, day) for day in days), ("2026-09-15", "2026-09-15"), ("2026-11-03", "2026-11-04"), ("2026-11-05", "9999-12-31")]
+        values = [*((day, day) for day in days), ("2026-09-15", "2026-09-15"), ("2026-11-03", "2026-11-04"), (lately, "9999-12-31")]
     elif name == "replicas":
         values = [(day, day) * 2 for day in ("2026-11-05", "2026-11-10", "2026-11-20")]
-        values.append(("2026-11-05", "9999-12-31") * 2)
+        values.append((lately, "9999-12-31") * 2)
     elif name in ("sessions_ended_lately", "freshness", "days_compared", "duplicates"):
         values = []
     else:
-        values = [("2026-11-03", "2026-11-03"), ("2026-09-15", "2026-09-15"), ("2026-10-01", "2026-10-02"), ("2026-11-05", "2099-12-31")]
+        values = [("2026-11-03", "2026-11-03"), ("2026-09-15", "2026-09-15"), ("2026-10-01", "2026-10-02"), (lately, "2099-12-31")]
     return [[literal(value) for value in some] for some in values]
+
+
+def days_asked_for(values: list[str]) -> int:
+    """How many days a query lists for these."""
+    days = [datetime.date.fromisoformat(text_of(value)) for value in values if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value)]
+    return (min(days[1], now().date()) - days[0]).days if days else 0
 
 
 def side_by_side(check, cases: list) -> None:
@@ -306,23 +318,23 @@ def check_malformed_days(engine: Engine, files: list[Query]) -> None:
 
     def check(query: Query) -> None:
         days = [place for place, value in enumerate(query.examples) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value)]
-        # The days of the examples, days without files, nobody's rows, and numbers as they are.
+        equal(f"days of {query.name} that are read as all queries read them", query.sql.count(READS_DAY), len(days))
+        # Days without files, nobody's rows, and numbers as they are.
         other = [value if re.fullmatch(NUMBER, value) else literal("nobody") for value in query.examples]
         quiet = [literal("2026-10-05") if place in days else value for place, value in enumerate(other)]
         for place in days:
-            for base, malformed, said in [
-                (query.examples, "2026-11-1", "not YYYY-MM-DD: 2026-11-1"),
-                (quiet, "2026-10-5", "not YYYY-MM-DD: 2026-10-5"),
-                (quiet, "2026-02-30", "Value cannot be cast to date: 2026-02-30"),
-            ]:
-                values = [literal(malformed) if place == at else value for at, value in enumerate(base)]
-                fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
+            values = [literal("2026-10-5") if place == at else value for at, value in enumerate(quiet)]
+            said = "not YYYY-MM-DD: 2026-10-5"
+            fails(f"{query.name} {values}", said, lambda: engine.query(query.sql, ", ".join(values)))
 
     side_by_side(check, files)
+    # All read days in the same words, so one query shows what they refuse.
     query = next(file for file in files if file.name == "files_of_user")
-    for malformed in ["01.11.2026", "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "today", "x 2026-11-01", ""]:
+    for malformed in ["01.11.2026", "2026-11-01 ", "2026-11-01T00:00:00Z", "20261101", "2026-11-1", "today", "x 2026-11-01", ""]:
         values = ", ".join(map(literal, [malformed, "2026-11-30", "ana"]))
         fails(f"{query.name} {values}", f"not YYYY-MM-DD: {malformed}", lambda: engine.query(query.sql, values))
+    values = ", ".join(map(literal, ["2026-02-30", "2026-11-30", "ana"]))
+    fails(f"{query.name} {values}", "Value cannot be cast to date: 2026-02-30", lambda: engine.query(query.sql, values))
 
 
 def check_malformed_numbers(engine: Engine, files: list[Query]) -> None:
@@ -333,11 +345,11 @@ def check_malformed_numbers(engine: Engine, files: list[Query]) -> None:
         forms = [form for form in re.findall(r"'(not [^']+: )' \|\| \?", query.sql) if "YYYY" not in form]
         equal(f"numbers of {query.name} whose form is looked at", len(forms), len(places))
         quiet = [re.sub(r"\d{4}-\d\d-\d\d", "2026-10-05", value) for value in query.examples]
-        for (place, form), base in itertools.product(zip(places, forms), (query.examples, quiet)):
+        for place, form in zip(places, forms):
             malformed = ["", "x", "-1", "+1", " 1", "1 ", "1e1", "05", "99999", "10000000000", "NaN", "\u0665", "0.072", "0,0720"]
             malformed += ["1.0000", ".0720", "0.07200"] if "." in query.examples[place] else ["1441", "5.0"]
             for text in malformed:
-                values = [literal(text) if place == at else value for at, value in enumerate(base)]
+                values = [literal(text) if place == at else value for at, value in enumerate(quiet)]
                 fails(f"{query.name} {values}", f"{form}{text}", lambda: engine.query(query.sql, ", ".join(values)))
 
     side_by_side(check, files)
@@ -370,20 +382,25 @@ def check_pruning(engine: Engine, files: list[Query], lake: tables.Lake) -> None
         with_broken_files(engine, names, [first - expected.DAY, last + expected.DAY], check)
         for name in names:
             with_broken_files(engine, [name], [first], lambda: fails(f"{view} of {name}", "broken.parquet", check))
-    for query in files:
+
+    def check_query(query: Query) -> None:
         days = itertools.cycle([literal(first.isoformat()), literal(last.isoformat())])
         values = [next(days) if re.fullmatch(r"'\d{4}-\d\d-\d\d'", value) else value for value in query.examples]
-        check = lambda: run(engine, lake, query, values)
-        names = tables_of(query.sql)
-        if query.reads_all_days:
-            for name in names:
-                with_broken_files(engine, [name], [datetime.date(2026, 6, 1)], lambda: fails(query.name, "broken.parquet", check))
-            continue
-        begin, end = reads(query, first, last)
+        run(engine, lake, query, values)
+
+    def noticed(query: Query) -> None:
+        fails(query.name, "broken.parquet", lambda: check_query(query))
+
+    # Queries that read the same days are run side by side.
+    of_days = collections.defaultdict(list)
+    for query in files:
+        of_days[(datetime.date.fromisoformat(FIRST_DAY), None) if query.reads_all_days else reads(query, first, last)].append(query)
+    for (begin, end), queries in of_days.items():
         around = [begin - expected.DAY, *([end + expected.DAY] if end else [])]
-        with_broken_files(engine, names, around, check)
-        for name in names:
-            with_broken_files(engine, [name], [begin], lambda: fails(f"{query.name} of {name}", "broken.parquet", check))
+        with_broken_files(engine, TABLES, around, lambda: side_by_side(check_query, queries))
+        for name in TABLES:
+            readers = [query for query in queries if name in tables_of(query.sql)]
+            with_broken_files(engine, [name], [begin], lambda: side_by_side(noticed, readers))
 
 
 def check_readme(engine: Engine) -> None:
@@ -432,12 +449,32 @@ def check_duplicates(engine: Engine, files: list[Query]) -> None:
             with_file(engine, key, pyarrow.concat_tables([file, file.slice(0, 1)]), participant)
 
 
+def check_rows_without_id(engine: Engine, files: list[Query]) -> None:
+    """Participants whom IVS gives no id are found once by their user, and none is another's duplicate."""
+    of_user, duplicates = (next(file for file in files if file.name == name) for name in ("attendance_of_user", "duplicates"))
+    key = "dt=2026-11-04/Future000000_st-Future0000001.parquet"
+
+    def nameless(name: str) -> pyarrow.Table:
+        file = read(engine, f"{name}/{key}")
+        column = file.schema.get_field_index("participant_id")
+        return file.set_column(column, file.schema.field(column), pyarrow.nulls(file.num_rows, file.schema.field(column).type))
+
+    both = [(f"{name}/{key}", nameless(name)) for name in ("participants", "attendance")]
+    with other_file(engine, *both[0]), other_file(engine, *both[1]):
+        for user in ("ben", "cleo"):
+            found = engine.query(of_user.sql, ", ".join(map(literal, ["2026-11-04", "2026-11-04", user])))
+            places = [found.names().index(name) for name in ("participant_id", "user_id", "state", "minutes")]
+            told = [[row[place] for place in places] for row in found.rows]
+            equal(f"{user}, without an id", told, [[None, user, "DISCONNECTED", None]])
+        equal("duplicates among participants without an id", engine.query(duplicates.sql).rows, [])
+
+
 # The tables that `make erase` covers.
 ERASED = ("participants", "participant_events", "attendance")
 DEPLOYED = """{"Parameters": {"Prefix": {"Type": "String", "Default": ""},
                               "ConfirmAfterMinutes": {"Type": "Number", "Default": 60},
                               "DatabaseName": {"Type": "String", "Default": "ivs_attendance"},
-                              "FirstDay": {"Type": "String", "Default": "2026-06-01"},
+                              "FirstDay": {"Type": "String", "Default": "%s"},
                               "RetentionDays": {"Type": "String", "Default": "0"}},
  "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
  "Outputs": {"LakeBucket": {"Value": "%s"}, "HistoryWorkGroup": {"Value": "%s-history"}}}"""
@@ -510,11 +547,18 @@ def of_all_tables(keys: list[str]) -> list[str]:
     return [key.replace("participants", table, 1) for key in keys for table in ERASED]
 
 
-def rows_with(body: bytes, user_id: str) -> int:
-    """The rows of a file that name the user, as participant or in a token."""
+def user_columns(body: bytes) -> list[dict]:
+    """Whom each row of a file names, as participant or in a token."""
     table = parquet(body)
     columns = [name for name in table.column_names if name.endswith("user_id")]
-    return sum(user_id in row.values() for row in table.select(columns).to_pylist())
+    return table.select(columns).to_pylist()
+
+
+@functools.cache
+def users_of_version(engine: Engine, key: str, version: str) -> set[str]:
+    """The users in a version of a file, which never changes."""
+    body = engine.s3.get_object(Bucket=BUCKET, Key=key, VersionId=version)["Body"].read()
+    return {user for row in user_columns(body) for user in row.values()}
 
 
 def versions_with(engine: Engine, user_id: str) -> list[str]:
@@ -522,8 +566,7 @@ def versions_with(engine: Engine, user_id: str) -> list[str]:
     found = []
     for table in ERASED:
         for version in engine.s3.list_object_versions(Bucket=BUCKET, Prefix=f"{table}/")["Versions"]:
-            name = {"Key": version["Key"], "VersionId": version["VersionId"]}
-            if rows_with(engine.s3.get_object(Bucket=BUCKET, **name)["Body"].read(), user_id):
+            if user_id in users_of_version(engine, version["Key"], version["VersionId"]):
                 found.append(version["Key"])
     return found
 
@@ -599,7 +642,7 @@ def check_erasure(engine: Engine, files: list[Query], lake: tables.Lake) -> None
     engine.s3.delete_object(Bucket=BUCKET, Key=deleted)
     left_over = of_all_tables(keys[:1])
     bodies = [engine.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in left_over]
-    rows = sum(rows_with(body, "ana") for body in bodies)
+    rows = sum("ana" in row.values() for body in bodies for row in user_columns(body))
     done = erase(engine, "ana", answer, ANSWER="y\n")
     equal("make erase", (done.returncode, done.stderr), (0, ""))
     left = without(table, "ana")
@@ -740,7 +783,7 @@ def check_mistakes(engine: Engine, files: list[Query], template: Template, lake:
         query.sql = mistaken(query.sql, what, right, wrong)
 
         def check() -> None:
-            for values in [query.examples, *more_values(name, lake)]:
+            for values in sorted([query.examples, *more_values(name, lake)], key=days_asked_for):
                 run(engine, lake, query, values)
 
         return f"  {name}, {what}: {fails(f'{name}: {what}', f'{name} [', check)[:100]}"
@@ -819,7 +862,7 @@ def main() -> None:
         check_presence(engine, lake)
         check_order_in_file(engine, lake.participant_events)
         print("events lie in their order", flush=True)
-        engine.cloudformation.create_stack(StackName=STACK, TemplateBody=DEPLOYED % (BUCKET, STACK))
+        engine.cloudformation.create_stack(StackName=STACK, TemplateBody=DEPLOYED % (FIRST_DAY, BUCKET, STACK))
         history.check_history(engine, lake)
         check_missing_session(engine, files, lake)
         print("a session that is missing, or fails, is seen in the table of sessions", flush=True)
@@ -832,6 +875,8 @@ def main() -> None:
         print("a file without the newest column of its table reads as null there", flush=True)
         check_duplicates(engine, files)
         print("duplicates are found", flush=True)
+        check_rows_without_id(engine, files)
+        print("participants without an id are found once each", flush=True)
         lake.sessions = tables.sessions(known(), written(engine))
         check_pruning(engine, files, lake)
         print("no query reads a day that it was not asked for", flush=True)

@@ -14,8 +14,10 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -42,6 +44,8 @@ BUCKET = "attendance-lake"
 ACCOUNT = "123456789012"
 STACK = "ivs-attendance"
 STACK_ID = "1b2c3d4e-0000-4000-8000-5f6a7b8c9d0e"
+# Where all days are read, each is a request to S3, file or no file. The sample begins two weeks later.
+FIRST_DAY = "2026-09-01"
 # They open nothing but moto.
 KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local-secret", "region_name": REGION}
 
@@ -144,8 +148,7 @@ class Template:
         self.template = yaml_parse(path.read_text(encoding="utf-8"))
         self.values = {name: it.get("Default") for name, it in self.template["Parameters"].items()}
         self.values |= {"AWS::Partition": "aws", "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "Bucket": BUCKET}
-        # Each day is a request to S3 where all are read, file or no file, and moto takes its time for each.
-        self.values["FirstDay"] = "2026-06-01"
+        self.values["FirstDay"] = FIRST_DAY
         self.values["Database"] = self.values["DatabaseName"]
         self.values |= {"AWS::StackName": STACK, "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/{STACK_ID}"}
         self.values["HistoryWorkGroup"] = f"{STACK}-history"
@@ -216,6 +219,8 @@ class Engine:
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> "Engine":
+        # Python would end at once, and leave Trino behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
         try:
             self._start()
         except BaseException:

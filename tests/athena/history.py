@@ -20,7 +20,7 @@ import trino
 
 import tables
 from compare import equal, fails, now
-from engine import BUCKET, ICEBERG, KEYS, REGION, ROOT, STACK, Engine, Template
+from engine import BUCKET, FIRST_DAY, ICEBERG, KEYS, REGION, ROOT, STACK, Engine, Template
 from expected import Row
 from files import other_file, read, with_broken_files
 
@@ -408,8 +408,8 @@ def check_make_history(engine: Engine, lake: tables.Lake) -> None:
     equal(f"another stack in {done.stderr!r}", "STACK='other' must name a stack" in done.stderr, True)
     done = make_history(engine, FIRST, refusing=True)
     equal(f"a refusal in {done.stderr!r}", (done.returncode != 0, "AccessDenied" in done.stderr), (True, True))
-    done = make_history(engine, "2020-01-01", "2026-06-30")
-    said = "begins with 2026-06-01: there are no older files"
+    done = make_history(engine, "2020-01-01", "2026-09-14")
+    said = f"begins with {FIRST_DAY}: there are no older files"
     equal(f"{said!r} in {done.stdout!r}", (done.returncode, said in done.stdout), (0, True))
 
     # A file that none can read, in the third month: what was done before is there.
