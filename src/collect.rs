@@ -476,10 +476,11 @@ impl Collector {
             )?;
             let stored_end = stored.session_end_time;
             let session = if let Some(session) = known {
-                let end_time = session.end_time.max(stored_end.unwrap_or(session.end_time));
-                if object.last_modified < final_from(end_time, self.confirm_after) {
+                // By the end that exports and sweeps go by. They do not write a file again that is final for them.
+                if object.last_modified < final_from(session.end_time, self.confirm_after) {
                     return Ok(None);
                 }
+                let end_time = session.end_time.max(stored_end.unwrap_or(session.end_time));
                 EndedSession {
                     end_time,
                     ..session
@@ -521,7 +522,7 @@ impl Collector {
     }
 
     /// Asks IVS for each participant of a part. The two operations have a quota each, so they run side by side. `None` if IVS has
-    /// forgotten the session meanwhile: it then tells of no events instead of saying so.
+    /// forgotten the session meanwhile: it then tells of no events, or of no details, instead of saying so.
     async fn ask(&self, list: &List, part: &Part) -> Result<Option<Vec<Told>>, Error> {
         let name = &list.session.name;
         let people = list.asked[part.people.clone()].iter();
@@ -540,16 +541,20 @@ impl Collector {
         };
         let events = async {
             let (mut all, mut bytes) = (Vec::with_capacity(ids.len()), list.bytes);
-            let mut texts = Texts::default();
+            let (mut texts, mut some_end_empty) = (Texts::default(), false);
             for id in &ids {
-                let events = self.events(name, id, bytes, &mut texts).await?;
-                bytes += weight(&events.1);
-                all.push(events);
+                let (listed_events, events, ends_empty) =
+                    self.events(name, id, bytes, &mut texts).await?;
+                bytes += weight(&events);
+                some_end_empty |= ends_empty;
+                all.push((listed_events, events));
             }
-            Ok(all)
+            Ok((all, some_end_empty))
         };
         // Boxed: the SDK's futures are deep, and the compiler's limit on nested types is not.
-        let (details, events) = try_join(Box::pin(details), Box::pin(events)).await?;
+        let (details, (events, some_end_empty)) =
+            try_join(Box::pin(details), Box::pin(events)).await?;
+        let is_doubtful = some_end_empty || self.details && details.iter().any(Option::is_none);
         let told = details.into_iter().zip(events);
         let told = told.map(|(details, (listed_events, events))| Told {
             listed_events,
@@ -557,25 +562,25 @@ impl Collector {
             events,
         });
         let told: Vec<_> = told.collect();
-        let is_doubtful = told.iter().any(|it| it.listed_events == 0);
         if is_doubtful && self.ivs.get_session(name).await? == Found::Unknown {
             return Ok(None);
         }
         Ok(Some(told))
     }
 
-    /// The events of one participant, each once, and how many IVS listed. Others take `held` bytes already, and have their strings
-    /// in `texts`.
+    /// How many events of one participant IVS listed, the events, each once, and whether the last page had none. Others take `held`
+    /// bytes already, and have their strings in `texts`.
     async fn events(
         &self,
         name: &SessionRef,
         id: &str,
         held: usize,
         texts: &mut Texts,
-    ) -> Result<(usize, Vec<Event>), Error> {
+    ) -> Result<(usize, Vec<Event>, bool), Error> {
         let mut pages = pin!(self.ivs.events(name, id));
-        let (mut events, mut bytes) = (Vec::new(), held);
+        let (mut events, mut bytes, mut ends_empty) = (Vec::new(), held, true);
         while let Some(mut page) = pages.try_next().await? {
+            ends_empty = page.is_empty();
             bytes += weight(&page);
             texts.share_in(page.iter_mut().flat_map(Event::texts));
             events.extend(page);
@@ -587,7 +592,7 @@ impl Collector {
             events.iter_mut().for_each(Event::drop_attributes);
             events = (PARTICIPANT_EVENTS.merge)(events);
         }
-        Ok((listed_events, events))
+        Ok((listed_events, events, ends_empty))
     }
 
     fn part_store(&self) -> PartStore<'_> {

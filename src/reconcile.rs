@@ -108,7 +108,7 @@ impl Reconciler {
     /// `known_live`, by the list of stages, is not asked for again. What IVS says of its start is kept in the request.
     ///
     /// # Errors
-    /// Any [`Error`] but `InvalidEvent`; the lake is then as it was.
+    /// Any [`Error`] but `InvalidEvent`. The lake is then as it was, unless S3 had carried out a PUT that it did not confirm.
     pub async fn reconcile(
         &self,
         request: &mut Request,
@@ -170,11 +170,7 @@ impl Reconciler {
                     ..Done::without_object(Outcome::StillLive)
                 });
             }
-            Found::Unknown => {
-                return deadline
-                    .within_work_time("HeadObject", &resource, self.look_for_file(request, now))
-                    .await;
-            }
+            Found::Unknown => return self.look_for_file(request, now, deadline).await,
         };
         request.start_time = Some(session.start_time);
         let name = &request.session;
@@ -205,9 +201,18 @@ impl Reconciler {
             });
         };
 
-        let fresh = deadline
+        let (fresh, ends_empty) = deadline
             .within_work_time("ListParticipants", &resource, self.list(name))
             .await?;
+        // IVS may have forgotten the session meanwhile, and then list nobody instead of saying so.
+        if ends_empty
+            && deadline
+                .within_work_time("GetStageSession", &resource, self.ivs.get_session(name))
+                .await?
+                == Found::Unknown
+        {
+            return self.look_for_file(request, now, deadline).await;
+        }
         let store = Store {
             lake: &self.lake,
             memory: self.memory,
@@ -234,10 +239,12 @@ impl Reconciler {
         })
     }
 
-    async fn list(&self, name: &SessionRef) -> Result<Vec<Participant>, Error> {
+    /// The participants, and whether the last page had none.
+    async fn list(&self, name: &SessionRef) -> Result<(Vec<Participant>, bool), Error> {
         let mut pages = pin!(self.ivs.participants(name));
-        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let (mut rows, mut bytes, mut ends_empty) = (Vec::new(), 0, true);
         while let Some(page) = pages.try_next().await? {
+            ends_empty = page.is_empty();
             bytes += PARTICIPANTS.weight(&page);
             if bytes > self.memory.for_rows() {
                 return Err(self.memory.too_small(
@@ -248,13 +255,25 @@ impl Reconciler {
             }
             rows.extend(page);
         }
-        Ok(rows)
+        Ok((rows, ends_empty))
     }
 
     /// For a session that IVS does not know: whether it had been exported. Its file lies under the day of its start, which
     /// the request or the failure marker tells; else under the day of the hint or one of the two before, unless the
     /// session was longer than that.
-    async fn look_for_file(&self, request: &Request, now: DateTime<Utc>) -> Result<Done, Error> {
+    async fn look_for_file(
+        &self,
+        request: &Request,
+        now: DateTime<Utc>,
+        deadline: &Deadline,
+    ) -> Result<Done, Error> {
+        let look = self.look_on_days(request, now);
+        deadline
+            .within_work_time("HeadObject", &request.session.to_string(), look)
+            .await
+    }
+
+    async fn look_on_days(&self, request: &Request, now: DateTime<Utc>) -> Result<Done, Error> {
         let name = &request.session;
         let (around, days) =
             match start_time(&self.lake, name, Failed::Export, request.start_time).await? {

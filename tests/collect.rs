@@ -809,6 +809,63 @@ async fn a_session_that_ivs_forgets_in_the_middle_is_not_stored_as_one_without_e
     }
 }
 
+/// What IVS forgets as soon as it was asked for the first events.
+async fn collected_while_forgotten(circle: &Circle) -> Value {
+    let forgotten = async {
+        circle.ivs.until_called("ListParticipantEvents", 1).await;
+        circle.ivs.world().delete_stage(STAGE, true);
+    };
+    let (answer, ()) = tokio::join!(circle.invoke(request()), forgotten);
+    answer.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_session_that_ivs_forgets_between_two_pages_of_events_is_not_stored_with_half_of_them() {
+    let mut session = ended(1, 120);
+    let start = session.start_time.unwrap();
+    session.participants[0].events = (0..150)
+        .map(|second| {
+            Event::new(
+                "SUBSCRIBE_ERROR",
+                "p00000000000",
+                start + TimeDelta::seconds(second),
+            )
+        })
+        .collect();
+    let circle = circle_with(&session, &[]).await;
+    assert_eq!(collected_while_forgotten(&circle).await["outcome"], "gone");
+    assert_eq!(key_of(&circle.s3, "attendance"), None);
+    assert_eq!(key_of(&circle.s3, "participant_events"), None);
+}
+
+#[tokio::test]
+async fn a_session_that_ivs_forgets_before_its_details_is_not_stored_without_them() {
+    let circle = circle_with(&ended(1, 120), &[]).await;
+    // The details come after the events.
+    circle
+        .ivs
+        .world()
+        .fault("GetParticipant", When::UpTo(3), Kind::Throttle429);
+    assert_eq!(collected_while_forgotten(&circle).await["outcome"], "gone");
+    assert_eq!(key_of(&circle.s3, "attendance"), None);
+}
+
+#[tokio::test]
+async fn a_list_that_is_final_by_an_end_that_ivs_moved_back_is_collected() {
+    let circle = circle_with(&ended(3, 30), &[]).await;
+    let collected = async || circle.invoke(request()).await.unwrap().unwrap();
+    assert_eq!(collected().await["outcome"], "not_due");
+    let end = circle.ivs.world().session(STAGE, SESSION).end_time.unwrap();
+    let earlier = end - TimeDelta::minutes(70);
+    circle.ivs.world().session(STAGE, SESSION).end_time = Some(earlier);
+    assert_eq!(collected().await["outcome"], "collected");
+    // The later of the two ends stays, as in participants.
+    let told = timestamp(end);
+    for row in rows(&circle.s3, "attendance") {
+        assert_eq!(row["session_end_time"].as_str().unwrap()[..19], told[..19]);
+    }
+}
+
 #[tokio::test]
 async fn a_rewrite_for_publishers_leaves_the_others_out() {
     let circle = circle_with(&ended(5, 120), &[]).await;

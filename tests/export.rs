@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Days, TimeDelta, Utc};
 use ivs_attendance_local::REGION;
+use ivs_attendance_local::faults::{Kind, When};
 use ivs_attendance_local::ivs::quota::Quota;
 use ivs_attendance_local::ivs::world::{Participant, Session, timestamp};
 use ivs_attendance_local::lambda::stack::Stack;
 use ivs_attendance_local::scene::{
-    self, SESSION_ID as SESSION, STAGE_ARN as STAGE, ended, event, hint, message, now,
+    self, PATIENCE, SESSION_ID as SESSION, STAGE_ARN as STAGE, ended, event, hint, message, now,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -469,7 +470,7 @@ async fn a_batch_looks_at_each_session_once_and_one_bad_message_fails_alone() {
     let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1000")]).await;
     let sessions = ["st-1000000000000", "st-2000000000000", "st-3000000000000"];
     for (people, session) in sessions.iter().enumerate() {
-        stack.ivs.world().put(STAGE, session, ended(people, 5));
+        stack.ivs.world().put(STAGE, session, ended(people + 1, 5));
     }
     let body = |index: usize| match index {
         3 => json!({ "stage_arn": STAGE, "session_id": "st-ZyXwvu1T2s" }),
@@ -750,6 +751,46 @@ async fn a_missing_permission_is_named_at_once() {
         );
         assert_eq!((stack.ivs.count(operation), stack.s3.keys()), (1, vec![]));
     }
+}
+
+#[tokio::test]
+async fn a_session_that_ivs_forgets_while_it_is_listed_is_not_stored_with_half_of_its_people() {
+    // One that has no second page loses everybody.
+    for people in [250, 40] {
+        let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "2")]).await;
+        {
+            let mut world = stack.ivs.world();
+            world.put(STAGE, SESSION, ended(people, 5));
+            world.lists_nobody_of_the_unknown = true;
+            if people < 100 {
+                world.fault("ListParticipants", When::Nth(1), Kind::EmptyPageFirst);
+            }
+        }
+        let Stack { ivs, function, .. } = &mut stack;
+        let forgotten = async {
+            ivs.until_called("ListParticipants", 1).await;
+            ivs.world().delete_stage(STAGE, true);
+        };
+        let (answer, ()) = tokio::join!(function.invoke(request(), PATIENCE), forgotten);
+        assert_eq!(answer.unwrap()["outcome"], "gone", "{people} people");
+        assert_eq!(stack.s3.keys(), [] as [&str; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_ends_with_an_empty_page_is_stored_if_ivs_still_knows_the_session() {
+    let (mut stack, _folder) = stack(&[]).await;
+    {
+        let mut world = stack.ivs.world();
+        world.put(STAGE, SESSION, ended(3, 5));
+        world.fault("ListParticipants", When::Always, Kind::EmptyPageLast);
+    }
+    let report = stack.invoke(request()).await.unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["participants"]),
+        (&json!("exported"), &json!(3))
+    );
+    assert_eq!(stack.ivs.count("GetStageSession"), 2);
 }
 
 #[tokio::test]

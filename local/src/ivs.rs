@@ -205,7 +205,11 @@ impl World {
             ));
         }
         if !self.sessions.contains_key(&name) {
-            return Err(not_found(&name));
+            return if self.lists_nobody_of_the_unknown {
+                Ok(json!({ "participants": [] }))
+            } else {
+                Err(not_found(&name))
+            };
         }
         let target = format!("{} {}", name.0, name.1);
         let items = || {

@@ -33,6 +33,9 @@ pub struct World {
     pub listed_without_start: BTreeSet<(String, String)>,
     /// Stages whose sessions the service refuses to list (`PendingVerification`).
     pub sick_stages: BTreeSet<String>,
+    /// ListParticipants answers an empty list for a session that is not known, instead of 404. Which of the two it does is
+    /// not documented.
+    pub lists_nobody_of_the_unknown: bool,
     /// Every request so far.
     pub calls: Vec<Call>,
     /// Sends the number of calls.
@@ -232,6 +235,7 @@ impl World {
             listed_starts: BTreeMap::new(),
             listed_without_start: BTreeSet::new(),
             sick_stages: BTreeSet::new(),
+            lists_nobody_of_the_unknown: false,
             calls: Vec::new(),
             called: watch::Sender::new(0),
             ends_shown: BTreeMap::new(),
