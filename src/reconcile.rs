@@ -205,13 +205,13 @@ impl Reconciler {
             .within_work_time("ListParticipants", &resource, self.list(name))
             .await?;
         // IVS may have forgotten the session meanwhile, and then list nobody instead of saying so.
-        if ends_empty
-            && deadline
+        if ends_empty {
+            let found = deadline
                 .within_work_time("GetStageSession", &resource, self.ivs.get_session(name))
-                .await?
-                == Found::Unknown
-        {
-            return self.look_for_file(request, now, deadline).await;
+                .await?;
+            if found == Found::Unknown {
+                return self.look_for_file(request, now, deadline).await;
+            }
         }
         let store = Store {
             lake: &self.lake,

@@ -809,7 +809,7 @@ async fn a_session_that_ivs_forgets_in_the_middle_is_not_stored_as_one_without_e
     }
 }
 
-/// What IVS forgets as soon as it was asked for the first events.
+/// The answer of a collection whose session IVS forgets as soon as it was asked for the first events.
 async fn collected_while_forgotten(circle: &Circle) -> Value {
     let forgotten = async {
         circle.ivs.until_called("ListParticipantEvents", 1).await;

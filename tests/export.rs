@@ -470,7 +470,7 @@ async fn a_batch_looks_at_each_session_once_and_one_bad_message_fails_alone() {
     let (mut stack, _folder) = stack(&[("CALLS_PER_SECOND", "1000")]).await;
     let sessions = ["st-1000000000000", "st-2000000000000", "st-3000000000000"];
     for (people, session) in sessions.iter().enumerate() {
-        stack.ivs.world().put(STAGE, session, ended(people + 1, 5));
+        stack.ivs.world().put(STAGE, session, ended(people, 5));
     }
     let body = |index: usize| match index {
         3 => json!({ "stage_arn": STAGE, "session_id": "st-ZyXwvu1T2s" }),
@@ -491,7 +491,8 @@ async fn a_batch_looks_at_each_session_once_and_one_bad_message_fails_alone() {
             stack.ivs.count("GetStageSession"),
             stack.ivs.count("ListParticipants")
         ),
-        (3, 3)
+        // The one that nobody joined could also be one that IVS has just forgotten.
+        (4, 3)
     );
 }
 

@@ -357,7 +357,7 @@ def recollect():
     print("for each participant. Where it tells of fewer events than are stored, the stored ones are kept. Sweeps do that behind")
     print("all other work, until no such file is left. How much, each sweep says in its line of the log under `collect_enqueued`:")
     print(f"  {stack.output('FollowLogs')}")
-    print("It asks for those who stand in the file of participants, so who was erased there does not come back (docs/erasure.md).")
+    print("It asks for those who stand in the file of participants. What may come back of a user who was erased: docs/erasure.md.")
 
 
 def check_past(name, value):
